@@ -1,0 +1,1 @@
+"""Floor 1: what attention computes, in keras.ops alone."""

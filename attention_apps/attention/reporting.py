@@ -1,0 +1,39 @@
+"""How attention layers let others look at their weights without knowing who looks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+Listener = Callable[[Any, Any], None]
+
+_listeners: ContextVar[tuple[Listener, ...]] = ContextVar("attention_listeners", default=())
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Let `listener` hear of every attention map computed inside the `with` block.
+
+    Args:
+        listener: called as `listener(layer, weights)`, once per layer call, with weights of shape
+            `(batch, heads, query, key)` in float32, before dropout. Inside a traced function the
+            weights are symbolic tensors of that trace.
+    """
+    token = _listeners.set((*_listeners.get(), listener))
+    try:
+        yield
+    finally:
+        _listeners.reset(token)
+
+
+def report(layer: Any, weights: Any) -> None:
+    """Tell whoever listens that `layer` attended with `weights`; costs nothing when nobody does.
+
+    Args:
+        layer: the attention layer.
+        weights: `(batch, heads, query, key)` float32, before dropout.
+    """
+    for listener in _listeners.get():
+        listener(layer, weights)

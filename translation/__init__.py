@@ -1,0 +1,1 @@
+"""Sentence in, sentence out: translation with attention that is an alignment."""
