@@ -1,0 +1,1 @@
+"""How weights and context are computed, one algorithm a file."""

@@ -1,0 +1,580 @@
+"""Drop-in replacements for Keras's attention layers that take a `mechanism` and can be observed.
+
+They keep Keras's signatures and weights, and change what its layers get wrong: one masked softmax
+on every path (a row that may attend to nothing gives zeros), the same output bit for bit whether
+or not the weights are asked for, causal masks aligned to the end of the keys, explicit masks
+honoured, masked keys and values unable to matter, and weights in float32 before dropout.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from attention_apps.attention.algorithms.dense import dense_attention
+from attention_apps.attention.masks import causal, end_aligned_positions, window
+from attention_apps.attention.mechanism import Mechanism
+from attention_apps.attention.normalizers import masked_softmax
+from attention_apps.attention.reporting import report
+from attention_apps.attention.scoring import SCORINGS
+
+
+def _merge_masks(*masks: Any) -> Any:
+    merged = None
+    for mask in masks:
+        if mask is not None:
+            mask = ops.cast(mask, "bool")
+            merged = mask if merged is None else ops.logical_and(merged, mask)
+    return merged
+
+
+def _with_axes(mask: Any, rank: int) -> Any:
+    """Put axes of size 1 in front until the mask has `rank` axes."""
+    for _ in range(rank - len(mask.shape)):
+        mask = mask[None]
+    return mask
+
+
+def _attendable(tensor: Any, key_mask: Any) -> Any:
+    """Put zeros where `key_mask` forbids, so that not even a NaN there can spread."""
+    return ops.where(key_mask[..., None], tensor, ops.zeros_like(tensor))
+
+
+def _add_score_weights(layer: Any, scoring: str, num_heads: int, key_dim: int) -> dict[str, Any]:
+    return {
+        name: layer.add_weight(name=name, shape=shape, initializer=initializer)
+        for name, (shape, initializer) in SCORINGS[scoring].weights(num_heads, key_dim).items()
+    }
+
+
+@keras.saving.register_keras_serializable("attention_apps")
+class MultiHeadAttention(keras.layers.MultiHeadAttention):
+    """Multi-head attention: Keras's layer plus the choice of a mechanism.
+
+    Args:
+        num_heads: number of heads.
+        key_dim: size of a query or key of one head.
+        mechanism: the `Mechanism`; by default scaled dot products over everything.
+        **kwargs: Keras's arguments (`value_dim`, `dropout`, `use_bias`, `output_shape`,
+            `attention_axes`, `sliding_window`, `use_gate`, initialisers, ...) with their meaning.
+
+    Call arguments:
+        query: `(batch, query, dim)`.
+        value: `(batch, key, dim)`.
+        key: `(batch, key, dim)`, by default `value`.
+        query_mask: `(batch, query)` booleans; a masked query attends to nothing.
+        value_mask, key_mask: `(batch, key)` booleans, True = may attend.
+        attention_mask: `(batch, query, key)` booleans or broadcastable, True = may attend.
+        return_attention_scores: also return the weights.
+        use_causal_mask: forbid keys after the query, the last query standing at the last key.
+
+    Returns:
+        `(batch, query, dim)`, and when asked for the weights `(batch, heads, query, key)`, float32,
+        before dropout; each row sums to 1, or to 0 where nothing may be attended.
+
+    Raises:
+        ValueError: for a mechanism that does not fit the layer.
+
+    Reference: Vaswani et al. 2017, "Attention Is All You Need".
+    """
+
+    def __init__(
+        self, num_heads: int, key_dim: int, mechanism: Mechanism | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(num_heads, key_dim, **kwargs)
+        self.mechanism = mechanism or Mechanism()
+
+    def build(self, query_shape: Any, value_shape: Any, key_shape: Any = None) -> None:
+        """Create the projections and what the scoring learns."""
+        super().build(query_shape, value_shape, key_shape)
+        if len(query_shape) != 3 and not self._is_plain():
+            raise ValueError(
+                "Attention over several axes takes scores and masks but no scope or positions. "
+                f"Received: query of rank {len(query_shape)}, mechanism={self.mechanism}"
+            )
+        self._score_weights = _add_score_weights(
+            self, self.mechanism.scoring, self.num_heads, self.key_dim
+        )
+
+    def _is_plain(self) -> bool:
+        return self.mechanism.attends_everywhere and self.mechanism.position is None
+
+    def call(
+        self,
+        query: Any,
+        value: Any,
+        key: Any = None,
+        query_mask: Any = None,
+        value_mask: Any = None,
+        key_mask: Any = None,
+        attention_mask: Any = None,
+        return_attention_scores: bool = False,
+        training: bool | None = None,
+        use_causal_mask: bool = False,
+    ) -> Any:
+        """Attend; see the class."""
+        if key is None:
+            key = value
+        mask = self._compute_attention_mask(
+            query,
+            value,
+            query_mask=query_mask,
+            value_mask=value_mask,
+            key_mask=key_mask,
+            attention_mask=attention_mask,
+            use_causal_mask=use_causal_mask,
+        )
+        attendable_keys = _merge_masks(value_mask, key_mask)
+        if attention_mask is not None and len(query.shape) == 3:
+            attendable_keys = ops.any(mask, axis=tuple(range(1, len(mask.shape) - 1)))
+        if attendable_keys is not None:
+            same = key is value
+            value = _attendable(value, attendable_keys)
+            key = value if same else _attendable(key, attendable_keys)
+        if query_mask is not None:
+            query = _attendable(query, query_mask)
+        context, weights = self._compute_attention(
+            self.query_dense(query), self.key_dense(key), self.value_dense(value), mask, training
+        )
+        output = self._finish(query, context)
+        return (output, weights) if return_attention_scores else output
+
+    def _compute_attention_mask(
+        self,
+        query: Any,
+        value: Any,
+        query_mask: Any = None,
+        value_mask: Any = None,
+        key_mask: Any = None,
+        attention_mask: Any = None,
+        use_causal_mask: bool = False,
+    ) -> Any:
+        """AND all masks; `(batch, query, key)`-like booleans, or None when all is allowed."""
+        scopes = []
+        if use_causal_mask:
+            scopes.append(causal())
+        if self._sliding_window is not None:
+            scopes.append(window(self._sliding_window))
+        if not self.mechanism.attends_everywhere:
+            scopes.append(self.mechanism.scope)
+        lengths = ops.shape(query)[1], ops.shape(value)[1]
+        mask = _merge_masks(
+            None if query_mask is None else query_mask[..., :, None],
+            None if value_mask is None else value_mask[..., None, :],
+            None if key_mask is None else key_mask[..., None, :],
+            *(scope.dense(*lengths)[None] for scope in scopes),
+        )
+        if attention_mask is not None and len(query.shape) == 3:
+            attention_mask = ops.convert_to_tensor(attention_mask)
+            attention_mask = _with_axes(attention_mask, 3)
+            if mask is not None and len(attention_mask.shape) == 4:
+                mask = mask[:, None]
+        return _merge_masks(mask, attention_mask)
+
+    def _compute_attention(
+        self,
+        query: Any,
+        key: Any,
+        value: Any,
+        attention_mask: Any = None,
+        training: bool | None = None,
+        return_attention_scores: bool = False,
+        use_causal_mask: bool = False,
+    ) -> tuple[Any, Any]:
+        """Keras's documented override point: projected tensors in, context and weights out."""
+        if use_causal_mask:
+            attention_mask = _merge_masks(attention_mask, causal().dense(query.shape[1], key.shape[1]))
+        if self.mechanism.position is not None:
+            query_positions, key_positions = end_aligned_positions(
+                ops.shape(query)[1], ops.shape(key)[1]
+            )
+            query = self.mechanism.position.rotate(query, query_positions)
+            key = self.mechanism.position.rotate(key, key_positions)
+        if len(query.shape) == 4:
+            return self._attend(query, key, value, self._with_heads_axis(attention_mask), training)
+        return self._attend_over_axes(query, key, value, attention_mask, training)
+
+    def _attend(
+        self, query: Any, key: Any, value: Any, mask: Any, training: bool | None
+    ) -> tuple[Any, Any]:
+        context, weights = dense_attention(
+            query,
+            key,
+            value,
+            mechanism=self.mechanism,
+            mask=mask,
+            score_weights=self._score_weights,
+            dropout=(lambda weights: self._dropout_layer(weights, training=training))
+            if self.dropout > 0.0
+            else None,
+        )
+        report(self, weights)
+        return context, weights
+
+    @staticmethod
+    def _with_heads_axis(mask: Any) -> Any:
+        """From `(batch, query, key)` or fewer axes to `(batch, heads, query, key)`."""
+        if mask is None or len(mask.shape) == 4:
+            return mask
+        return _with_axes(ops.convert_to_tensor(mask), 3)[:, None]
+
+    def _attend_over_axes(
+        self, query: Any, key: Any, value: Any, mask: Any, training: bool | None
+    ) -> tuple[Any, Any]:
+        """Attention over several or inner axes: fold them into one, attend, unfold."""
+        rank = len(query.shape)
+        attended = tuple(self._attention_axes)
+        kept = tuple(axis for axis in range(rank - 2) if axis not in attended)
+        order = (*kept, *attended, rank - 2, rank - 1)
+
+        def fold(tensor: Any) -> tuple[Any, tuple[Any, ...], tuple[Any, ...]]:
+            tensor = ops.transpose(tensor, order)
+            shape = tuple(ops.shape(tensor))
+            outer, inner = shape[: len(kept)], shape[len(kept) : rank - 2]
+            flat = (_product(outer), _product(inner), *shape[-2:])
+            return ops.reshape(tensor, flat), outer, inner
+
+        query, outer, query_axes = fold(query)
+        key, _, key_axes = fold(key)
+        value, _, _ = fold(value)
+        if mask is not None:
+            scores_rank = len(kept) + 1 + 2 * len(attended)
+            for _ in range(scores_rank - len(mask.shape)):
+                mask = ops.expand_dims(mask, axis=-2 * len(attended) - 1)
+            mask = ops.broadcast_to(mask, (*outer, mask.shape[len(kept)], *query_axes, *key_axes))
+            mask = ops.reshape(
+                mask, (_product(outer), -1, _product(query_axes), _product(key_axes))
+            )
+        context, weights = self._attend(query, key, value, mask, training)
+        context = ops.reshape(context, (*outer, *query_axes, *tuple(ops.shape(context))[-2:]))
+        inverse = tuple(order.index(axis) for axis in range(rank))
+        weights = ops.reshape(weights, (*outer, self.num_heads, *query_axes, *key_axes))
+        return ops.transpose(context, inverse), weights
+
+    def project(self, value: Any, key: Any = None, key_mask: Any = None) -> dict[str, Any]:
+        """Project keys and values once, for decoding that attends to them at every step.
+
+        Args:
+            value: `(batch, key, dim)`.
+            key: `(batch, key, dim)`, by default `value`.
+            key_mask: `(batch, key)` booleans, True = may attend.
+
+        Returns:
+            `key` `(batch, key, heads, dim)` and `value` `(batch, key, heads, value dim)`.
+        """
+        key = value if key is None else key
+        if key_mask is not None:
+            key, value = _attendable(key, key_mask), _attendable(value, key_mask)
+        return {"key": self.key_dense(key), "value": self.value_dense(value)}
+
+    def empty_cache(self, batch_size: Any, max_length: int) -> dict[str, Any]:
+        """A cache of keys and values for `max_length` positions.
+
+        Args:
+            batch_size: number of rows, an int or a scalar tensor.
+            max_length: number of positions.
+
+        Returns:
+            `key` and `value` of shape `(batch, max_length, heads, dim)`, zeros.
+        """
+        shape = (batch_size, max_length, self.num_heads)
+        return {
+            "key": ops.zeros((*shape, self.key_dim), dtype=self.compute_dtype),
+            "value": ops.zeros((*shape, self.value_dim), dtype=self.compute_dtype),
+        }
+
+    def step(self, query: Any, cache: dict[str, Any], position: Any) -> tuple[Any, Any, Any]:
+        """Causal self-attention of one new position over a cache.
+
+        Args:
+            query: `(batch, 1, dim)`, the new position.
+            cache: as `empty_cache` gives it, filled up to `position`.
+            position: index of the new position, a scalar.
+
+        Returns:
+            Output `(batch, 1, dim)`, the cache with the new position, and the weights
+            `(batch, heads, 1, max_length)`.
+        """
+        start = (0, position, 0, 0)
+        query_positions = ops.reshape(ops.cast(position, "int32"), (1,))
+        key_positions = ops.arange(cache["key"].shape[1], dtype="int32")
+        projected_query, new_key = self.query_dense(query), self.key_dense(query)
+        if self.mechanism.position is not None:
+            projected_query = self.mechanism.position.rotate(projected_query, query_positions)
+            new_key = self.mechanism.position.rotate(new_key, query_positions)
+        cache = {
+            "key": ops.slice_update(cache["key"], start, new_key),
+            "value": ops.slice_update(cache["value"], start, self.value_dense(query)),
+        }
+        scope = self.mechanism.scope & causal()
+        mask = scope.allowed(query_positions[:, None], key_positions[None, :])
+        context, weights = self._attend(
+            projected_query, cache["key"], cache["value"], mask[None, None], False
+        )
+        return self._finish(query, context), cache, weights
+
+    def attend(
+        self, query: Any, projected: dict[str, Any], key_mask: Any = None
+    ) -> tuple[Any, Any]:
+        """Cross-attention to keys and values that `project` gave.
+
+        Args:
+            query: `(batch, query, dim)`.
+            projected: `key` and `value`, `(batch, key, heads, dim)`.
+            key_mask: `(batch, key)` booleans, True = may attend.
+
+        Returns:
+            Output `(batch, query, dim)` and the weights `(batch, heads, query, key)`.
+        """
+        mask = None if key_mask is None else key_mask[:, None, None, :]
+        context, weights = self._attend(
+            self.query_dense(query), projected["key"], projected["value"], mask, False
+        )
+        return self._finish(query, context), weights
+
+    def _finish(self, query: Any, context: Any) -> Any:
+        return self.output_dense(context * self._gate_dense(query) if self._use_gate else context)
+
+    def compute_output_spec(
+        self,
+        query: Any,
+        value: Any,
+        key: Any = None,
+        query_mask: Any = None,
+        value_mask: Any = None,
+        key_mask: Any = None,
+        attention_mask: Any = None,
+        return_attention_scores: bool = False,
+        training: bool | None = None,
+        use_causal_mask: bool = False,
+    ) -> Any:
+        """Symbolic shapes: those of the output and, when asked for, of the weights."""
+        key = value if key is None else key
+        output = keras.KerasTensor(
+            self.compute_output_shape(query.shape, value.shape, key.shape), self.compute_dtype
+        )
+        if not return_attention_scores:
+            return output
+        axes = self._attention_axes or tuple(range(1, len(query.shape) - 1))
+        kept = tuple(query.shape[axis] for axis in range(len(query.shape) - 1) if axis not in axes)
+        weights_shape = (
+            *kept,
+            self.num_heads,
+            *(query.shape[axis] for axis in axes),
+            *(key.shape[axis] for axis in axes),
+        )
+        return output, keras.KerasTensor(weights_shape, "float32")
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that build this layer again."""
+        return {
+            **super().get_config(),
+            "flash_attention": self._flash_attention or None,
+            "mechanism": keras.saving.serialize_keras_object(self.mechanism),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> MultiHeadAttention:
+        """Build the layer from what `get_config` returned."""
+        mechanism = config.get("mechanism")
+        return cls(**{**config, "mechanism": keras.saving.deserialize_keras_object(mechanism)})
+
+
+def _product(sizes: tuple[Any, ...]) -> Any:
+    product: Any = 1
+    for size in sizes:
+        product = product * size
+    return product
+
+
+class _SingleHead(keras.layers.Layer):
+    """What `Attention` and `AdditiveAttention` share: mechanism, masks, softmax and reporting."""
+
+    mechanism: Mechanism | None
+
+    def _choose(self, mechanism: Mechanism | None) -> None:
+        if mechanism is not None and mechanism.position is not None:
+            raise ValueError(
+                "A layer without projections has no heads to turn and takes no rotary positions. "
+                f"Received: mechanism={mechanism}. Use MultiHeadAttention."
+            )
+        self.mechanism = mechanism
+
+    def build(self, input_shape: Any) -> None:
+        """Create what the scoring learns."""
+        super().build(input_shape)
+        if self.mechanism is not None:
+            self._score_weights = _add_score_weights(
+                self, self.mechanism.scoring, 1, input_shape[0][-1]
+            )
+
+    def _calculate_scores(self, query: Any, key: Any) -> Any:
+        """Scores `(batch, query, key)` by the mechanism, or as Keras does without one."""
+        if self.mechanism is None:
+            return super()._calculate_scores(query, key)  # type: ignore[misc]
+        score = SCORINGS[self.mechanism.scoring]
+        return score(query[:, :, None], key[:, :, None], **self._score_weights)[:, 0]
+
+    def _calculate_score_mask(self, scores: Any, v_mask: Any, use_causal_mask: bool) -> Any:
+        """AND the key mask and the causal mask, which is aligned to the end of the keys."""
+        scopes = [causal()] if use_causal_mask else []
+        if self.mechanism is not None and not self.mechanism.attends_everywhere:
+            scopes.append(self.mechanism.scope)
+        if not scopes:
+            return v_mask
+        lengths = ops.shape(scores)[-2], ops.shape(scores)[-1]
+        return _merge_masks(
+            None if v_mask is None else ops.expand_dims(v_mask, axis=-2),
+            *(scope.dense(*lengths)[None] for scope in scopes),
+        )
+
+    def _apply_scores(
+        self, scores: Any, value: Any, scores_mask: Any = None, training: bool = False
+    ) -> tuple[Any, Any]:
+        """Normalise the scores, report the weights, and return context and weights."""
+        if scores_mask is not None and len(scores_mask.shape) == 2:
+            scores_mask = ops.expand_dims(scores_mask, axis=-2)
+        weights = masked_softmax(scores, scores_mask)
+        report(self, weights[..., None, :, :])
+        applied = weights
+        if training and self.dropout > 0:
+            applied = keras.random.dropout(
+                weights,
+                self.dropout,
+                seed=self.seed_generator,
+            )
+        return ops.matmul(ops.cast(applied, value.dtype), value), weights
+
+    def call(
+        self,
+        inputs: list[Any],
+        mask: list[Any] | None = None,
+        training: bool = False,
+        return_attention_scores: bool = False,
+        use_causal_mask: bool = False,
+    ) -> Any:
+        """Attend; see the class."""
+        self._validate_inputs(inputs=inputs, mask=mask)
+        query, value = inputs[0], inputs[1]
+        key = inputs[2] if len(inputs) > 2 else value
+        masks = [*(mask or ()), None, None, None]
+        query_mask, key_mask = masks[0], _merge_masks(masks[1], masks[2])
+        if key_mask is not None:
+            value, key = _attendable(value, key_mask), _attendable(key, key_mask)
+        scores = self._calculate_scores(query=query, key=key)
+        scores_mask = self._calculate_score_mask(scores, key_mask, use_causal_mask)
+        context, weights = self._apply_scores(
+            scores=scores, value=value, scores_mask=scores_mask, training=training
+        )
+        if query_mask is not None:
+            context = ops.where(ops.cast(query_mask, "bool")[..., None], context, 0)
+        return (context, weights) if return_attention_scores else context
+
+    def compute_output_spec(
+        self,
+        inputs: list[Any],
+        mask: list[Any] | None = None,
+        return_attention_scores: bool = False,
+        training: bool | None = None,
+        use_causal_mask: bool = False,
+    ) -> Any:
+        """Symbolic shapes: those of the output and, when asked for, of the float32 weights."""
+        spec = super().compute_output_spec(
+            inputs, mask, return_attention_scores, training, use_causal_mask
+        )
+        if not return_attention_scores:
+            return spec
+        return spec[0], keras.KerasTensor(spec[1].shape, "float32")
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that build this layer again."""
+        mechanism = keras.saving.serialize_keras_object(self.mechanism)
+        return {**super().get_config(), "mechanism": mechanism}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """Build the layer from what `get_config` returned."""
+        mechanism = keras.saving.deserialize_keras_object(config.get("mechanism"))
+        return cls(**{**config, "mechanism": mechanism})
+
+
+@keras.saving.register_keras_serializable("attention_apps")
+class Attention(_SingleHead, keras.layers.Attention):
+    """Attention without projections: Keras's layer plus the choice of a mechanism.
+
+    Args:
+        use_scale: learn one factor of the scores.
+        score_mode: `dot`, or `concat` for `w sum(tanh(q + k))`; used without a mechanism.
+        dropout: share of weights dropped in training.
+        seed: of the dropout.
+        mechanism: the `Mechanism`; None scores as Keras does.
+        **kwargs: Keras's layer arguments.
+
+    Call arguments:
+        inputs: `[query, value]` or `[query, value, key]`; query `(batch, query, dim)`, value and
+            key `(batch, key, dim)`, key by default value.
+        mask: `[query_mask, value_mask]` or `[query_mask, value_mask, key_mask]`, booleans of shape
+            `(batch, query)` and `(batch, key)`, True = may attend.
+        return_attention_scores: also return the weights.
+        use_causal_mask: forbid keys after the query, the last query standing at the last key.
+
+    Returns:
+        Context `(batch, query, dim)`, and when asked for the weights `(batch, query, key)`,
+        float32, before dropout.
+
+    Raises:
+        ValueError: for inputs that are no list, and for a mechanism with positions.
+
+    Reference: Luong et al. 2015, "Effective Approaches to Attention-based NMT".
+    """
+
+    def __init__(
+        self,
+        use_scale: bool = False,
+        score_mode: str = "dot",
+        dropout: float = 0.0,
+        seed: int | None = None,
+        mechanism: Mechanism | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            use_scale=use_scale, score_mode=score_mode, dropout=dropout, seed=seed, **kwargs
+        )
+        self._choose(mechanism)
+
+
+@keras.saving.register_keras_serializable("attention_apps")
+class AdditiveAttention(_SingleHead, keras.layers.AdditiveAttention):
+    """Additive attention without projections, `sum(s tanh(q + k))`: Keras's layer, observable.
+
+    Args:
+        use_scale: learn the factors `s`, one per dimension.
+        dropout: share of weights dropped in training.
+        mechanism: the `Mechanism`; its scope is used, its scoring must be additive or left out.
+        **kwargs: Keras's layer arguments.
+
+    Call arguments, returns: as `Attention`.
+
+    Raises:
+        ValueError: for inputs that are no list, and for a mechanism with positions.
+
+    Reference: Bahdanau et al. 2015, "Neural Machine Translation by Jointly Learning to Align and
+    Translate".
+    """
+
+    def __init__(
+        self,
+        use_scale: bool = True,
+        dropout: float = 0.0,
+        mechanism: Mechanism | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(use_scale=use_scale, dropout=dropout, **kwargs)
+        if mechanism is not None and mechanism.scoring != "additive":
+            raise ValueError(
+                "AdditiveAttention scores additively. "
+                f"Received: mechanism with scoring={mechanism.scoring!r}. Use Attention."
+            )
+        self._choose(mechanism)

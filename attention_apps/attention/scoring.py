@@ -1,0 +1,150 @@
+"""How alike a query and a key are: one score for every pair, before mask and normalisation.
+
+Each scoring is a pure function of projected queries `(batch, query, heads, dim)` and keys
+`(batch, key, heads, dim)` that returns scores `(batch, heads, query, key)`. What it learns, it
+declares by name, shape and initialiser, and is handed when called.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from keras import ops
+
+WeightSpec = tuple[tuple[int, ...], Any]
+
+
+def _inner_products(query: Any, key: Any) -> Any:
+    # float16 ends at 65,504: a large product would become inf and the softmax NaN.
+    if query.dtype == "float16":
+        query, key = ops.cast(query, "float32"), ops.cast(key, "float32")
+    return ops.einsum("bqhd,bkhd->bhqk", query, key)
+
+
+class Scoring:
+    """A scoring function of queries and keys."""
+
+    name: ClassVar[str]
+
+    def weights(self, num_heads: int, key_dim: int) -> Mapping[str, WeightSpec]:
+        """What this scoring learns.
+
+        Args:
+            num_heads: number of heads.
+            key_dim: size of a query or key of one head.
+
+        Returns:
+            For every weight its name, shape and Keras initialiser.
+        """
+        return {}
+
+    def __call__(self, query: Any, key: Any, **weights: Any) -> Any:
+        """Score every query against every key.
+
+        Args:
+            query: `(batch, query, heads, dim)`.
+            key: `(batch, key, heads, dim)`.
+            **weights: the learned weights, by the names that `weights` gave.
+
+        Returns:
+            Scores `(batch, heads, query, key)`, of any sign.
+        """
+        raise TypeError(f"{type(self).__name__} must define `__call__`.")
+
+
+class Dot(Scoring):
+    """`q . k` (Luong et al. 2015, "Effective Approaches to Attention-based NMT", dot)."""
+
+    name = "dot"
+
+    def __call__(self, query: Any, key: Any) -> Any:  # type: ignore[override]
+        """See `Scoring.__call__`."""
+        return _inner_products(query, key)
+
+
+class ScaledDot(Scoring):
+    """`q . k / sqrt(dim)` (Vaswani et al. 2017, "Attention Is All You Need")."""
+
+    name = "scaled_dot"
+
+    def __call__(self, query: Any, key: Any) -> Any:  # type: ignore[override]
+        """See `Scoring.__call__`."""
+        # The query is scaled before the product, so that the product stays in range.
+        scale = ops.cast(1.0 / math.sqrt(query.shape[-1]), query.dtype)
+        return _inner_products(query * scale, key)
+
+
+class Cosine(Scoring):
+    """`exp(t_h) cos(q, k)`, a temperature `t` learned per head, at most 100.
+
+    Reference: Liu et al. 2022, "Swin Transformer V2: Scaling Up Capacity and Resolution".
+    """
+
+    name = "cosine"
+
+    def weights(self, num_heads: int, key_dim: int) -> Mapping[str, WeightSpec]:
+        """See `Scoring.weights`."""
+        return {"log_temperature": ((num_heads,), _constant(math.log(10.0)))}
+
+    def __call__(self, query: Any, key: Any, *, log_temperature: Any) -> Any:  # type: ignore[override]
+        """See `Scoring.__call__`."""
+        query = _unit_length(query)
+        cosines = _inner_products(query, _unit_length(key))
+        temperature = ops.exp(ops.minimum(log_temperature, math.log(100.0)))
+        return cosines * ops.cast(temperature, cosines.dtype)[:, None, None]
+
+
+class General(Scoring):
+    """`q W_h k`, one matrix per head (Luong et al. 2015, general)."""
+
+    name = "general"
+
+    def weights(self, num_heads: int, key_dim: int) -> Mapping[str, WeightSpec]:
+        """See `Scoring.weights`."""
+        return {"score_kernel": ((num_heads, key_dim, key_dim), "glorot_uniform")}
+
+    def __call__(self, query: Any, key: Any, *, score_kernel: Any) -> Any:  # type: ignore[override]
+        """See `Scoring.__call__`."""
+        kernel = ops.cast(score_kernel, query.dtype)
+        return _inner_products(ops.einsum("bqhd,hde->bqhe", query, kernel), key)
+
+
+class Additive(Scoring):
+    """`v_h . tanh(q + k)` on projected queries and keys.
+
+    Costs `(batch, heads, query, key, dim)` of memory. Luong's concat is the same function.
+
+    Reference: Bahdanau et al. 2015, "Neural Machine Translation by Jointly Learning to Align and
+    Translate".
+    """
+
+    name = "additive"
+
+    def weights(self, num_heads: int, key_dim: int) -> Mapping[str, WeightSpec]:
+        """See `Scoring.weights`."""
+        return {"score_vector": ((num_heads, key_dim), "glorot_uniform")}
+
+    def __call__(self, query: Any, key: Any, *, score_vector: Any) -> Any:  # type: ignore[override]
+        """See `Scoring.__call__`."""
+        energy = ops.tanh(query[:, :, None] + key[:, None, :])
+        return ops.einsum("bqkhd,hd->bhqk", energy, ops.cast(score_vector, query.dtype))
+
+
+def _constant(value: float) -> Any:
+    # Imported here, because `initializers` is only needed when a layer is built.
+    from keras import initializers
+
+    return initializers.Constant(value)
+
+
+def _unit_length(vectors: Any) -> Any:
+    wide = ops.cast(vectors, "float32")
+    squares = ops.sum(ops.square(wide), axis=-1, keepdims=True)
+    return ops.cast(wide * ops.rsqrt(squares + 1e-12), vectors.dtype)
+
+
+SCORINGS: Mapping[str, Scoring] = {
+    scoring.name: scoring for scoring in (Dot(), ScaledDot(), Cosine(), General(), Additive())
+}
