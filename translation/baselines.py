@@ -77,7 +77,6 @@ class IbmModel1:
     def __init__(
         self, pairs: Iterable[tuple[Sequence[str], Sequence[str]]], *, iterations: int = 5
     ) -> None:
-        """Learn from `pairs`."""
         if iterations < 1:
             raise ValueError(f"Expected at least one iteration. Received: {iterations}")
         self._source_ids: dict[str, int] = {}
@@ -138,8 +137,6 @@ class IbmModel1:
         counts = np.zeros_like(self._table)
         log_likelihood = 0.0
         for entries, num_candidates in cells:
-            if not len(entries):
-                continue
             likely = self._table[entries]
             totals = np.add.reduceat(likely, np.cumsum(num_candidates) - num_candidates)
             np.add.at(counts, entries, likely / np.repeat(totals, num_candidates))

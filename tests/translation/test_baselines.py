@@ -1,5 +1,6 @@
 """The floors, against definitions worked out a second time."""
 
+import doctest
 import math
 import random
 from collections import defaultdict
@@ -164,6 +165,12 @@ def test_of_repeated_source_words_the_one_nearest_the_diagonal_is_linked():
     model = IbmModel1(pairs)
     assert model.align(["e1", "e2", "e1"], ["f1", "f2", "f1"]) == [(0, 0), (1, 1), (2, 2)]
     assert model.align(["e2", "e1", "e1"], ["f1", "f2"]) == [(0, 1), (1, 0)]
+
+
+def test_the_example_in_the_documentation_runs():
+    result = doctest.testmod(baselines)
+    assert result.attempted
+    assert not result.failed
 
 
 def test_the_same_pairs_give_the_same_model_bit_for_bit():
