@@ -1,0 +1,1 @@
+"""The figures that the project publishes, and what makes and shows them."""
