@@ -129,11 +129,11 @@ class _Interception:
     def _heads(self, weights: Any, arguments: dict[str, Any]) -> Any:
         if weights is None:
             value = arguments["value"]
-            batch_size, key_length, num_heads = ops.shape(value)[:3]
-            identity = ops.eye(key_length, dtype=value.dtype)[None, :, None, :]
-            identity = ops.broadcast_to(identity, (batch_size, key_length, num_heads, key_length))
-            context, _ = self.original(**{**arguments, "value": identity})
-            return ops.transpose(context, (0, 2, 1, 3))
+            pieces = [
+                self.original(**{**arguments, "value": piece})[0] for piece in _identity(value)
+            ]
+            weights = ops.transpose(ops.concatenate(pieces, axis=-1), (0, 2, 1, 3))
+            return weights[..., : ops.shape(value)[1]]
         num_axes = len(getattr(self.layer, "attention_axes", None) or (1,))
         if len(weights.shape) == 4 and num_axes == 1:
             return weights
@@ -141,3 +141,17 @@ class _Interception:
         query_length = math.prod(shape[-2 * num_axes : -num_axes])
         key_length = math.prod(shape[-num_axes:])
         return ops.reshape(weights, (-1, shape[-2 * num_axes - 1], query_length, key_length))
+
+
+def _identity(value: Any) -> Iterator[Any]:
+    """The identity over the keys, shaped like `value`, `(batch, key, heads, dim)`.
+
+    In one piece, save on JAX, whose kernel takes no value wider or narrower than the keys: there in
+    pieces as wide as the value, the last filled up with zeros.
+    """
+    batch_size, key_length, num_heads = ops.shape(value)[:3]
+    on_jax = keras.backend.backend() == "jax"
+    width = value.shape[-1] if on_jax else key_length
+    for first in range(0, key_length, width) if on_jax else (0,):
+        piece = ops.eye(key_length, width, k=-first, dtype=value.dtype)[None, :, None, :]
+        yield ops.broadcast_to(piece, (batch_size, key_length, num_heads, width))
