@@ -1,0 +1,174 @@
+"""Every number of the translation room that one may change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+EXAMPLE = "The old man , who reads the book , does not know the child ."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What to train on, what to train and how; checked when it is made."""
+
+    dataset: str = "generated"
+    """`generated` (embedded), `files` (NAME.LANGUAGE in --data-dir) or a translation set of
+    tensorflow-datasets such as `ted_hrlr_translate/pt_to_en`."""
+    data_dir: str = ""
+    """Folder of the text files, or where tensorflow-datasets keeps its sets."""
+    source_language: str = "en"
+    """Language to translate from: the ending of its files, or its name in the set."""
+    target_language: str = "de"
+    """Language to translate into."""
+    train_name: str = "train"
+    """Name of the training split's files."""
+    validation_name: str = "val"
+    """Name of the validation split's files."""
+    test_name: str = "test"
+    """Name of the test split's files."""
+    generated_size: str = "full"
+    """Size of the generated set: `small` or `full`."""
+
+    vocabulary_size: int = 6000
+    """Number of subwords, shared by both languages."""
+    max_length: int = 80
+    """Longest sentence in subwords; longer training pairs are left out and counted."""
+    batch_tokens: int = 3000
+    """Tokens of a batch, padding included, on each side."""
+
+    num_encoder_layers: int = 4
+    """Number of encoder blocks."""
+    num_decoder_layers: int = 4
+    """Number of decoder blocks."""
+    dim: int = 128
+    """Size of embeddings and of every block."""
+    num_heads: int = 4
+    """Number of attention heads."""
+    feedforward_dim: int = 256
+    """Size of the inner feed-forward layers."""
+    encoder_attention: str = "full"
+    """Attention among source tokens: words joined by '+', such as cosine+rotary+window:16."""
+    decoder_attention: str = "full"
+    """Attention among target tokens."""
+    cross_attention: str = "full"
+    """Attention of target tokens to source tokens: `full` and a scoring."""
+    dropout_rate: float = 0.2
+    """Share dropped of embeddings and of what each half of a block adds, in training."""
+
+    epochs: int = 40
+    """Passes over the training set."""
+    learning_rate: float = 0.003
+    """Highest learning rate."""
+    warmup_steps: int = 800
+    """Steps in which the learning rate rises; then it falls with the square root of the step."""
+    cooldown_share: float = 0.25
+    """Share of all steps, at the end, in which the learning rate falls linearly to zero."""
+    weight_decay: float = 0.0001
+    """Decoupled weight decay of AdamW."""
+    label_smoothing: float = 0.1
+    """Share of probability spread over the whole vocabulary."""
+    average_momentum: float = 0.999
+    """Momentum of the running average of weights that is validated and kept; 0 keeps none."""
+    precision: str = "float32"
+    """`float32` or `mixed_bfloat16`, which is faster where the processor has it."""
+    seed: int = 1
+    """Decides initial weights, dropout and the order of the data."""
+
+    validate_every: int = 2
+    """Epochs between two validations."""
+    beam_size: int = 5
+    """Hypotheses kept by beam search."""
+    length_penalty: float = 1.0
+    """Alpha of ((5 + length) / 6)^alpha, by which a hypothesis' log-probability is divided."""
+    bleu_tokenizer: str = "none"
+    """sacreBLEU's tokenizer: `none` for text that is tokenised already, `13a` for raw text."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        counts = (
+            "vocabulary_size",
+            "max_length",
+            "batch_tokens",
+            "num_encoder_layers",
+            "num_decoder_layers",
+            "dim",
+            "num_heads",
+            "feedforward_dim",
+            "epochs",
+            "validate_every",
+            "beam_size",
+        )
+        for name in counts:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{_flag(name)} must be at least 1. Received: {getattr(self, name)}")
+        for name in ("warmup_steps", "weight_decay", "length_penalty", "learning_rate"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{_flag(name)} cannot be negative. Received: {getattr(self, name)}")
+        for name in ("dropout_rate", "label_smoothing", "average_momentum", "cooldown_share"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(
+                    f"{_flag(name)} must lie from 0 to below 1. Received: {getattr(self, name)}"
+                )
+        if self.dim % self.num_heads:
+            raise ValueError(
+                "--dim must be a multiple of --num-heads. "
+                f"Received: --dim {self.dim} --num-heads {self.num_heads}"
+            )
+        if self.dataset == "files" and not self.data_dir:
+            raise ValueError(
+                "--dataset files reads NAME.LANGUAGE text files from a folder. "
+                "Received: no --data-dir"
+            )
+        for name, known in (
+            ("precision", ("float32", "mixed_bfloat16")),
+            ("generated_size", ("small", "full")),
+            ("bleu_tokenizer", ("none", "13a")),
+        ):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{_flag(name)} must be {' or '.join(known)}. Received: {getattr(self, name)}"
+                )
+        if self.source_language == self.target_language:
+            raise ValueError(
+                "--source-language and --target-language must differ. "
+                f"Received: {self.source_language} twice"
+            )
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+DEMO = Config(
+    generated_size="small",
+    vocabulary_size=1200,
+    num_encoder_layers=2,
+    num_decoder_layers=2,
+    dim=96,
+    num_heads=4,
+    feedforward_dim=192,
+    dropout_rate=0.1,
+    batch_tokens=3000,
+    epochs=6,
+    warmup_steps=150,
+    learning_rate=0.005,
+    cooldown_share=0.5,
+    average_momentum=0.98,
+    validate_every=6,
+    beam_size=2,
+)
+"""Trains on the embedded data in under a minute on two cores and beats its floor."""
+
+TINY = replace(
+    DEMO,
+    vocabulary_size=600,
+    num_encoder_layers=1,
+    num_decoder_layers=1,
+    dim=32,
+    num_heads=2,
+    feedforward_dim=64,
+    epochs=2,
+    validate_every=1,
+)
+"""Trains in about ten seconds; for tests."""
+

@@ -1,0 +1,250 @@
+"""The Transformer that translates: pre-norm blocks, shared embeddings, one mechanism per site."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+from attention_apps.attention.blocks import DecoderBlock, EncoderBlock
+from attention_apps.attention.mechanism import parse_mechanism
+from attention_apps.attention.positions import SinusoidalPositions
+from translation.config import Config
+
+PAD, START, END, UNKNOWN = 0, 1, 2, 3
+
+
+@keras.saving.register_keras_serializable("attention_apps.translation")
+class Translator(keras.Model):
+    """Encoder and decoder over one table of subword embeddings, which is also the output layer.
+
+    Args:
+        vocabulary_size: number of subwords.
+        dim: size of embeddings and blocks.
+        num_heads: number of attention heads.
+        feedforward_dim: size of the inner feed-forward layers.
+        num_encoder_layers: number of encoder blocks.
+        num_decoder_layers: number of decoder blocks.
+        encoder_attention: attention among source tokens, as a flag names it.
+        decoder_attention: attention among target tokens.
+        cross_attention: attention of target tokens to source tokens.
+        dropout_rate: share dropped in training.
+        **kwargs: Keras's model arguments.
+
+    Call arguments:
+        inputs: `source` `(batch, source)` and `previous` `(batch, target)`, ids padded with 0;
+            `previous` is the target shifted right, beginning with the start token.
+        training: whether to drop.
+
+    Returns:
+        Logits `(batch, target, vocabulary)`.
+
+    Reference: Vaswani et al. 2017, "Attention Is All You Need".
+    """
+
+    def __init__(
+        self,
+        *,
+        vocabulary_size: int,
+        dim: int,
+        num_heads: int,
+        feedforward_dim: int,
+        num_encoder_layers: int,
+        num_decoder_layers: int,
+        encoder_attention: str = "full",
+        decoder_attention: str = "full",
+        cross_attention: str = "full",
+        dropout_rate: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.vocabulary_size = vocabulary_size
+        self.dim = dim
+        self.num_heads = num_heads
+        self.feedforward_dim = feedforward_dim
+        self.num_encoder_layers = num_encoder_layers
+        self.num_decoder_layers = num_decoder_layers
+        self.encoder_attention = encoder_attention
+        self.decoder_attention = decoder_attention
+        self.cross_attention = cross_attention
+        self.dropout_rate = dropout_rate
+        sizes = {
+            "num_heads": num_heads,
+            "key_dim": dim // num_heads,
+            "feedforward_dim": feedforward_dim,
+            "dropout_rate": dropout_rate,
+            "dtype": self.dtype_policy,
+        }
+        encoder_mechanism = parse_mechanism(encoder_attention)
+        decoder_mechanism = parse_mechanism(decoder_attention)
+        self.embedding = keras.layers.ReversibleEmbedding(
+            vocabulary_size,
+            dim,
+            embeddings_initializer=keras.initializers.RandomNormal(stddev=dim**-0.5),
+            dtype=self.dtype_policy,
+            name="embedding",
+        )
+        # Rotary positions act inside attention; adding sinusoids as well would say it twice.
+        self.source_positions = _positions(encoder_mechanism, "source_positions", self.dtype_policy)
+        self.target_positions = _positions(decoder_mechanism, "target_positions", self.dtype_policy)
+        self.embedding_dropout = keras.layers.Dropout(dropout_rate, dtype=self.dtype_policy)
+        self.encoder = [
+            EncoderBlock(mechanism=encoder_mechanism, name=f"encoder_{index}", **sizes)
+            for index in range(num_encoder_layers)
+        ]
+        self.decoder = [
+            DecoderBlock(
+                mechanism=decoder_mechanism,
+                cross_mechanism=parse_mechanism(cross_attention),
+                name=f"decoder_{index}",
+                **sizes,
+            )
+            for index in range(num_decoder_layers)
+        ]
+        self.encoder_norm = keras.layers.LayerNormalization(
+            epsilon=1e-5, dtype=self.dtype_policy, name="encoder_norm"
+        )
+        self.decoder_norm = keras.layers.LayerNormalization(
+            epsilon=1e-5, dtype=self.dtype_policy, name="decoder_norm"
+        )
+
+    def build(self, input_shape: Any = None) -> None:
+        """Create all weights, whatever the lengths."""
+        shape = (None, None, self.dim)
+        self.embedding.build((None, None))
+        for block in self.encoder:
+            block.build(shape)
+        for block in self.decoder:
+            block.build(shape, shape)
+        self.encoder_norm.build(shape)
+        self.decoder_norm.build(shape)
+        self.built = True
+
+    def _embed(self, ids: Any, positions: Any, start: Any, training: bool | None) -> Any:
+        embeddings = self.embedding(ids) * ops.cast(math.sqrt(self.dim), self.compute_dtype)
+        if positions is not None:
+            embeddings = positions(embeddings, start=start)
+        return self.embedding_dropout(embeddings, training=training)
+
+    def encode(self, source: Any, training: bool | None = None) -> tuple[Any, Any]:
+        """Read the source.
+
+        Args:
+            source: `(batch, source)` ids padded with 0.
+            training: whether to drop.
+
+        Returns:
+            Encoded `(batch, source, dim)` and its key mask `(batch, source)`.
+        """
+        key_mask = ops.not_equal(source, PAD)
+        x = self._embed(source, self.source_positions, 0, training)
+        for block in self.encoder:
+            x = block(x, key_mask=key_mask, training=training)
+        return self.encoder_norm(x), key_mask
+
+    def call(self, inputs: dict[str, Any], training: bool | None = None) -> Any:
+        """Predict every target token from the source and the tokens before it."""
+        encoded, key_mask = self.encode(inputs["source"], training)
+        x = self._embed(inputs["previous"], self.target_positions, 0, training)
+        for block in self.decoder:
+            x = block(x, encoded, encoded_mask=key_mask, training=training)
+        return self.embedding(self.decoder_norm(x), reverse=True)
+
+    def begin(self, source: Any, max_length: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Prepare decoding: read the source and project it for every decoder block.
+
+        Args:
+            source: `(batch, source)` ids padded with 0.
+            max_length: most tokens that will be decoded.
+
+        Returns:
+            The state before the first step and the encoded source, as `step` takes them.
+        """
+        encoded, key_mask = self.encode(source, False)
+        batch_size = ops.shape(source)[0]
+        state = {
+            "position": ops.zeros((), dtype="int32"),
+            "caches": [
+                block.self_attention.empty_cache(batch_size, max_length) for block in self.decoder
+            ],
+        }
+        projected = [
+            block.cross_attention.project(encoded, key_mask=key_mask) for block in self.decoder
+        ]
+        return state, {"projected": projected, "key_mask": key_mask}
+
+    def step(self, state: Any, tokens: Any, encoded: Any) -> tuple[Any, Any, Any]:
+        """Predict the next token of every hypothesis; equals `call` at that position.
+
+        Args:
+            state: as `begin` or the last step gave it.
+            tokens: `(batch,)` ids of the tokens chosen last.
+            encoded: as `begin` gave it.
+
+        Returns:
+            Logits `(batch, vocabulary)`, the next state, and the weights of every cross-attention
+            `(batch, layers, heads, source)`.
+        """
+        position = state["position"]
+        x = self._embed(tokens[:, None], self.target_positions, position, False)
+        caches, maps = [], []
+        for block, cache, projected in zip(
+            self.decoder, state["caches"], encoded["projected"], strict=True
+        ):
+            x, cache, weights = block.step(x, cache, position, projected, encoded["key_mask"])
+            caches.append(cache)
+            maps.append(weights[:, :, 0])
+        logits = self.embedding(self.decoder_norm(x), reverse=True)[:, 0]
+        return logits, {"position": position + 1, "caches": caches}, ops.stack(maps, axis=1)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that build this model again."""
+        names = (
+            "vocabulary_size",
+            "dim",
+            "num_heads",
+            "feedforward_dim",
+            "num_encoder_layers",
+            "num_decoder_layers",
+            "encoder_attention",
+            "decoder_attention",
+            "cross_attention",
+            "dropout_rate",
+        )
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+def _positions(mechanism: Any, name: str, dtype: Any) -> SinusoidalPositions | None:
+    return SinusoidalPositions(dtype=dtype, name=name) if mechanism.position is None else None
+
+
+def build_model(config: Config) -> Translator:
+    """Build the room's model with weights drawn from Keras's global seed.
+
+    Args:
+        config: the room's configuration.
+
+    Returns:
+        The built model; its compute precision is the global dtype policy's.
+
+    Raises:
+        ValueError: for an attention that is unknown or does not fit its site.
+    """
+    model = Translator(
+        vocabulary_size=config.vocabulary_size,
+        dim=config.dim,
+        num_heads=config.num_heads,
+        feedforward_dim=config.feedforward_dim,
+        num_encoder_layers=config.num_encoder_layers,
+        num_decoder_layers=config.num_decoder_layers,
+        encoder_attention=config.encoder_attention,
+        decoder_attention=config.decoder_attention,
+        cross_attention=config.cross_attention,
+        dropout_rate=config.dropout_rate,
+        dtype=config.precision,
+        name="translator",
+    )
+    model.build()
+    return model

@@ -1,0 +1,184 @@
+"""Subwords shared by both languages: learned from the training text, applied inside TensorFlow."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras_hub
+import numpy as np
+import sentencepiece
+import tensorflow as tf
+
+from translation.model import END, PAD, START, UNKNOWN
+
+SPACE = "▁"
+SPECIAL = ("", "<s>", "</s>")
+
+
+class Subwords:
+    """A SentencePiece model: sentences to ids and back.
+
+    Args:
+        proto: the serialised SentencePiece model, as `learn` made it.
+    """
+
+    def __init__(self, proto: bytes) -> None:
+        self.proto = proto
+        self._processor = sentencepiece.SentencePieceProcessor(model_proto=proto)
+        self._tokenizer = keras_hub.tokenizers.SentencePieceTokenizer(proto=proto)
+
+    @classmethod
+    def learn(cls, sentences: Iterable[str], vocabulary_size: int) -> Subwords:
+        """Learn byte-pair subwords (Sennrich et al. 2016) from sentences of both languages.
+
+        Args:
+            sentences: the training text.
+            vocabulary_size: number of subwords, the four special ones included.
+
+        Returns:
+            The subwords.
+
+        Raises:
+            ValueError: when the text has too few distinct subwords for the size.
+        """
+        model = io.BytesIO()
+        try:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=iter(sentences),
+                model_writer=model,
+                model_type="bpe",
+                vocab_size=vocabulary_size,
+                character_coverage=1.0,
+                normalization_rule_name="identity",
+                pad_id=PAD,
+                bos_id=START,
+                eos_id=END,
+                unk_id=UNKNOWN,
+                unk_surface="⁇",
+                # One thread and no sampling of sentences, so that a text always gives one model.
+                num_threads=1,
+                minloglevel=2,
+            )
+        except RuntimeError as error:
+            raise ValueError(
+                f"The training text does not give {vocabulary_size} subwords "
+                f"({str(error).rsplit('] ', 1)[-1].strip()}). Choose another --vocabulary-size."
+            ) from error
+        return cls(model.getvalue())
+
+    @classmethod
+    def read(cls, path: Path) -> Subwords:
+        """Read what `write` wrote."""
+        return cls(path.read_bytes())
+
+    def write(self, path: Path) -> None:
+        """Write the SentencePiece model to a file that any SentencePiece reads."""
+        path.write_bytes(self.proto)
+
+    @property
+    def size(self) -> int:
+        """Number of subwords."""
+        return int(self._processor.vocab_size())
+
+    def encode(self, sentences: Any) -> Any:
+        """Split sentences, without start and end.
+
+        Args:
+            sentences: `(batch,)` strings.
+
+        Returns:
+            Ragged ids `(batch, subwords)`, int32.
+        """
+        return self._tokenizer(sentences)
+
+    def decode(self, ids: Any) -> Any:
+        """Join ids to sentences; padding, start and end are left out.
+
+        Args:
+            ids: `(batch, subwords)` int32.
+
+        Returns:
+            `(batch,)` strings.
+        """
+        keep = tf.not_equal(ids, PAD) & tf.not_equal(ids, START) & tf.not_equal(ids, END)
+        return self._tokenizer.detokenize(tf.ragged.boolean_mask(ids, keep))
+
+    def encode_all(self, sentences: Sequence[str]) -> tf.RaggedTensor:
+        """Split many sentences, in a tf.data pipeline, and keep them in memory.
+
+        Args:
+            sentences: the texts.
+
+        Returns:
+            Ragged ids `(sentences, subwords)`, int32.
+        """
+        parts = list(
+            tf.data.Dataset.from_tensor_slices(list(sentences))
+            .batch(4096)
+            .map(self.encode, num_parallel_calls=tf.data.AUTOTUNE)
+        )
+        return tf.concat(parts, axis=0)
+
+    def pieces(self, ids: Iterable[int]) -> list[str]:
+        """Write ids as people read them: `▁` opens a word.
+
+        Args:
+            ids: subword ids.
+
+        Returns:
+            A text for every id.
+        """
+        return [self._processor.id_to_piece(int(index)) for index in ids]
+
+    def texts(self, ids: Any) -> Any:
+        """Write ids as people read them, inside TensorFlow: `▁` opens a word.
+
+        Args:
+            ids: `(batch, subwords)` int32.
+
+        Returns:
+            `(batch, subwords)` strings; padding gives empty ones.
+        """
+        table = ["", *self.pieces(range(1, self.size))]
+        return tf.gather(tf.constant(table), ids)
+
+    def unknown(self, sentence: str) -> list[str]:
+        """Find the characters of a sentence that no subword knows.
+
+        Args:
+            sentence: the text.
+
+        Returns:
+            The unknown pieces, in order.
+        """
+        ids = self._processor.encode(sentence)
+        surfaces = self._processor.encode(sentence, out_type=str)
+        return [
+            surface.strip(SPACE)
+            for index, surface in zip(ids, surfaces, strict=True)
+            if index == UNKNOWN
+        ]
+
+
+def words_of(tokens: Sequence[str]) -> np.ndarray:
+    """Tell which word each subword belongs to.
+
+    Args:
+        tokens: texts of the subwords of one sentence.
+
+    Returns:
+        `(subwords,)` int: index of the word, -1 for start, end and padding.
+    """
+    index, words = -1, []
+    for token in tokens:
+        if token in SPECIAL:
+            words.append(-1)
+            continue
+        # A bare mark opens the word whose letters follow.
+        if token.startswith(SPACE) or index < 0:
+            index += 1
+        words.append(index)
+    return np.array(words, dtype=np.int64)

@@ -1,0 +1,132 @@
+"""Train a translator: fit, watch, save.
+
+    python -m translation.train
+    python -m translation.train --dataset files --data-dir FOLDER --test-name test_2016_flickr
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from attention_apps.running.command import quiet_start, run_command
+from attention_apps.running.flags import RunOptions, parse_run
+from translation.config import DEMO, Config
+
+ROOM = "translation"
+SUBWORDS = "subwords.model"
+PROBE_SENTENCES = 4
+
+
+def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
+    """Train one run to its end, or continue it.
+
+    Args:
+        config: the room's configuration.
+        options: where runs lie and which run to continue; None starts a new one in `runs`.
+
+    Returns:
+        The run's folder as `run_dir`, `best_epoch`, `val_bleu` and `minutes`.
+
+    Raises:
+        UserError: for data or flags that cannot be used.
+    """
+    import keras
+
+    from attention_apps.observation.tensorboard import AttentionLog
+    from attention_apps.running.averaging import averaged_weights
+    from attention_apps.running.best_model import BestModel
+    from attention_apps.running.checkpoints import Checkpoint, resume
+    from attention_apps.running.progress import Progress, interruptible
+    from attention_apps.running.runs import create_run, finish_run, set_seed
+    from attention_apps.running.scalars import EpochScalars
+    from translation.attention_maps import Probe, answers, attention_maps
+    from translation.data import load
+    from translation.losses import SmoothedCrossEntropy
+    from translation.model import build_model
+    from translation.schedule import WarmupCooldown
+    from translation.subwords import Subwords
+    from translation.validation import ValidationBleu
+
+    options = options or RunOptions()
+    began = time.monotonic()
+    set_seed(config.seed)
+    kept = None if options.resume is None else options.resume / SUBWORDS
+    splits = load(config, Subwords.read(kept) if kept is not None and kept.exists() else None)
+    for note in splits.notes:
+        print(note)
+    model = build_model(config)
+    run_dir = options.resume or create_run(ROOM, config, runs_dir=options.runs_dir)
+    splits.subwords.write(run_dir / SUBWORDS)
+    schedule = WarmupCooldown(
+        config.learning_rate,
+        config.warmup_steps,
+        config.epochs * splits.steps_per_epoch,
+        config.cooldown_share,
+    )
+    model.compile(
+        optimizer=keras.optimizers.AdamW(
+            schedule,
+            beta_2=0.98,
+            epsilon=1e-9,
+            weight_decay=config.weight_decay,
+            use_ema=config.average_momentum > 0,
+            ema_momentum=config.average_momentum,
+        ),
+        loss=SmoothedCrossEntropy(config.label_smoothing),
+    )
+    probe = Probe.of(splits.validation, splits.subwords, PROBE_SENTENCES)
+    best = BestModel(
+        run_dir,
+        monitor="val_bleu",
+        mode="max",
+        weights=averaged_weights if config.average_momentum else None,
+    )
+    callbacks = [
+        ValidationBleu(config, splits.subwords, splits.validation),
+        best,
+        EpochScalars(run_dir),
+        AttentionLog(
+            run_dir / "attention",
+            attention_maps=lambda model: attention_maps(model, probe),
+            answers=lambda model: answers(model, probe, splits.subwords, config),
+            every=config.validate_every,
+        ),
+        Checkpoint(run_dir),
+        Progress(run_dir),
+    ]
+    print(f"{model.count_params():,} weights, {len(splits.training):,} pairs; run: {run_dir}")
+    first_epoch = resume(run_dir, model, callbacks)
+    with interruptible(run_dir, ROOM):
+        model.fit(
+            splits.train(first_epoch),
+            initial_epoch=first_epoch,
+            epochs=config.epochs,
+            steps_per_epoch=splits.steps_per_epoch,
+            shuffle=False,
+            callbacks=callbacks,
+            verbose=0,
+        )
+    minutes = (time.monotonic() - began) / 60
+    metrics = {"val_bleu": best.best, "best_epoch": best.best_epoch, "minutes": minutes}
+    finish_run(run_dir, train=metrics)
+    return {"run_dir": run_dir, **metrics}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Read the flags, train, and end with the line `run: FOLDER`."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    demo = "--demo" in argv
+    argv = [argument for argument in argv if argument != "--demo"]
+    config, options = parse_run(Config, argv, room=ROOM, description=__doc__, default=DEMO if demo else None)
+    quiet_start()
+    metrics = train(config, options)
+    print(f"best validation BLEU {metrics['val_bleu']:.2f} (greedy) in epoch {metrics['best_epoch'] + 1}")
+    print(f"run: {metrics['run_dir']}")
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

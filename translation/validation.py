@@ -1,0 +1,66 @@
+"""How good a translator is while it trains: BLEU of the validation set, by greedy search."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import keras
+import sacrebleu
+
+from attention_apps.running.averaging import averaged_weights
+from translation.config import Config
+from translation.data import Corpus
+from translation.subwords import Subwords
+from translation.translate import Translate, translate_all
+
+
+class ValidationBleu(keras.callbacks.Callback):
+    """Adds `val_bleu` to the logs of every `validate_every`-th epoch and of the last.
+
+    Stands before the callbacks that read the logs.
+
+    Args:
+        config: `validate_every`, `average_momentum` and `bleu_tokenizer` are used.
+        subwords: of both languages.
+        corpus: the validation pairs.
+    """
+
+    def __init__(self, config: Config, subwords: Subwords, corpus: Corpus) -> None:
+        super().__init__()
+        self._config = config
+        self._subwords = subwords
+        self._corpus = corpus
+        self._translate: Translate | None = None
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Translate the validation set with the weights that would be kept."""
+        config = self._config
+        if logs is None or ((epoch + 1) % config.validate_every and epoch + 1 < config.epochs):
+            return
+        if self._translate is None:
+            self._translate = Translate(self.model, self._subwords, replace(config, beam_size=1))
+        if config.average_momentum:
+            with averaged_weights(self.model):
+                self._translate.load(self.model)
+        else:
+            self._translate.load(self.model)
+        rows = translate_all(self._translate, self._corpus.sources, batch_size=128)
+        logs["val_bleu"] = bleu(
+            [row["translations"].decode() for row in rows], self._corpus.targets, config
+        ).score
+
+
+def bleu(hypotheses: list[str], references: list[str], config: Config) -> sacrebleu.BLEUScore:
+    """BLEU of a corpus (Papineni et al. 2002), by sacreBLEU (Post 2018).
+
+    Args:
+        hypotheses: translations.
+        references: one for each.
+        config: names the tokenizer.
+
+    Returns:
+        sacreBLEU's score.
+    """
+    metric = sacrebleu.BLEU(tokenize=config.bleu_tokenizer)
+    return metric.corpus_score(hypotheses, [references])
