@@ -42,7 +42,7 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
     from attention_apps.running.progress import Progress, interruptible
     from attention_apps.running.runs import create_run, finish_run, set_seed
     from attention_apps.running.scalars import EpochScalars
-    from translation.attention_maps import Probe, answers, attention_maps
+    from translation.attention_maps import Probe, attention_maps
     from translation.data import load
     from translation.losses import SmoothedCrossEntropy
     from translation.model import build_model
@@ -78,6 +78,7 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
         loss=SmoothedCrossEntropy(config.label_smoothing),
     )
     probe = Probe.of(splits.validation, splits.subwords, PROBE_SENTENCES)
+    validation = ValidationBleu(config, splits.subwords, splits.validation)
     best = BestModel(
         run_dir,
         monitor="val_bleu",
@@ -85,13 +86,13 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
         weights=averaged_weights if config.average_momentum else None,
     )
     callbacks = [
-        ValidationBleu(config, splits.subwords, splits.validation),
+        validation,
         best,
         EpochScalars(run_dir),
         AttentionLog(
             run_dir / "attention",
             attention_maps=lambda model: attention_maps(model, probe),
-            answers=lambda model: answers(model, probe, splits.subwords, config),
+            answers=lambda model: [validation.answer(title) for title in probe.titles],
             every=config.validate_every,
         ),
         Checkpoint(run_dir),

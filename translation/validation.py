@@ -32,6 +32,7 @@ class ValidationBleu(keras.callbacks.Callback):
         self._subwords = subwords
         self._corpus = corpus
         self._translate: Translate | None = None
+        self._hypotheses: dict[str, str] = {}
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Translate the validation set with the weights that would be kept."""
@@ -46,9 +47,13 @@ class ValidationBleu(keras.callbacks.Callback):
         else:
             self._translate.load(self.model)
         rows = translate_all(self._translate, self._corpus.sources, batch_size=128)
-        logs["val_bleu"] = bleu(
-            [row["translations"].decode() for row in rows], self._corpus.targets, config
-        ).score
+        hypotheses = [row["translations"].decode() for row in rows]
+        self._hypotheses = dict(zip(self._corpus.sources, hypotheses, strict=True))
+        logs["val_bleu"] = bleu(hypotheses, self._corpus.targets, config).score
+
+    def answer(self, sentence: str) -> str:
+        """The last translation of a sentence of the validation set, as text for a person."""
+        return f"{sentence} → {self._hypotheses.get(sentence, 'not translated yet')}"
 
 
 def bleu(hypotheses: list[str], references: list[str], config: Config) -> sacrebleu.BLEUScore:

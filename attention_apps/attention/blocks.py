@@ -24,6 +24,7 @@ class _Block(keras.layers.Layer):
         key_dim: int,
         feedforward_dim: int,
         dropout_rate: float = 0.0,
+        attention_dropout_rate: float = 0.0,
         activation: str = "relu",
         mechanism: Mechanism | None = None,
         **kwargs: Any,
@@ -33,6 +34,7 @@ class _Block(keras.layers.Layer):
         self.key_dim = key_dim
         self.feedforward_dim = feedforward_dim
         self.dropout_rate = dropout_rate
+        self.attention_dropout_rate = attention_dropout_rate
         self.activation = activation
         self.mechanism = mechanism or Mechanism()
         self.supports_masking = True
@@ -42,24 +44,22 @@ class _Block(keras.layers.Layer):
         self.feedforward_inner = keras.layers.Dense(
             feedforward_dim, activation=activation, dtype=self.dtype_policy, name="feedforward_inner"
         )
-        self.feedforward_dropout = self._dropout("feedforward_dropout")
-        self.residual_dropout = self._dropout("residual_dropout")
+        self.residual_dropout = keras.layers.Dropout(
+            dropout_rate, dtype=self.dtype_policy, name="residual_dropout"
+        )
 
     def _attention(self, name: str, mechanism: Mechanism) -> MultiHeadAttention:
         return MultiHeadAttention(
             self.num_heads,
             self.key_dim,
             mechanism=mechanism,
-            dropout=self.dropout_rate,
+            dropout=self.attention_dropout_rate,
             dtype=self.dtype_policy,
             name=name,
         )
 
     def _norm(self, name: str) -> keras.layers.Layer:
         return keras.layers.LayerNormalization(epsilon=1e-5, dtype=self.dtype_policy, name=name)
-
-    def _dropout(self, name: str) -> keras.layers.Layer:
-        return keras.layers.Dropout(self.dropout_rate, dtype=self.dtype_policy, name=name)
 
     def _build_halves(self, shape: Any) -> None:
         self.self_attention_norm.build(shape)
@@ -73,8 +73,7 @@ class _Block(keras.layers.Layer):
 
     def _feed_forward(self, x: Any, training: bool | None) -> Any:
         inner = self.feedforward_inner(self.feedforward_norm(x))
-        outer = self.feedforward_outer(self.feedforward_dropout(inner, training=training))
-        return x + self.residual_dropout(outer, training=training)
+        return x + self.residual_dropout(self.feedforward_outer(inner), training=training)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that build this block again."""
@@ -84,6 +83,7 @@ class _Block(keras.layers.Layer):
             "key_dim": self.key_dim,
             "feedforward_dim": self.feedforward_dim,
             "dropout_rate": self.dropout_rate,
+            "attention_dropout_rate": self.attention_dropout_rate,
             "activation": self.activation,
             "mechanism": keras.saving.serialize_keras_object(self.mechanism),
         }
@@ -107,7 +107,8 @@ class EncoderBlock(_Block):
         num_heads: number of heads.
         key_dim: size of a query or key of one head.
         feedforward_dim: size of the inner feed-forward layer.
-        dropout_rate: share dropped of weights, inner activations and residuals.
+        dropout_rate: share dropped of what each half adds to the residual.
+        attention_dropout_rate: share dropped of the weights.
         activation: of the inner feed-forward layer.
         mechanism: of the self-attention.
         **kwargs: Keras's layer arguments.
@@ -143,7 +144,8 @@ class DecoderBlock(_Block):
         num_heads: number of heads.
         key_dim: size of a query or key of one head.
         feedforward_dim: size of the inner feed-forward layer.
-        dropout_rate: share dropped of weights, inner activations and residuals.
+        dropout_rate: share dropped of what each half adds to the residual.
+        attention_dropout_rate: share dropped of the weights.
         activation: of the inner feed-forward layer.
         mechanism: of the self-attention; causality is added to its scope.
         cross_mechanism: of the cross-attention, over everything and without positions.

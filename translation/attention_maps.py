@@ -1,0 +1,134 @@
+"""What the axes of this room's attention mean: tokens of the source and of the target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from attention_apps.observation.observe import observe
+from attention_apps.observation.record import AttentionRecord, Axis
+from translation.alignments import Link
+from translation.data import Corpus
+from translation.model import END, PAD, START
+from translation.subwords import Subwords, words_of
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A fixed batch whose attention is watched: real sentences with their reference translations.
+
+    Attributes:
+        source: `(batch, source)` ids, padded.
+        previous: `(batch, target)` ids the decoder reads: the start token, then the reference.
+        source_tokens: texts of the source subwords of each sentence.
+        previous_tokens: texts of the subwords the decoder reads.
+        gold: for each sentence word links, or None where they are not known.
+        titles: the source sentences.
+    """
+
+    source: np.ndarray
+    previous: np.ndarray
+    source_tokens: list[list[str]]
+    previous_tokens: list[list[str]]
+    gold: list[list[Link]] | None
+    titles: list[str]
+
+    @classmethod
+    def of(cls, corpus: Corpus, subwords: Subwords, count: int) -> Probe:
+        """Take sentences of ordinary length from the front of a corpus.
+
+        Args:
+            corpus: the pairs.
+            subwords: of both languages.
+            count: number of sentences.
+
+        Returns:
+            The probe.
+        """
+        chosen = [
+            index
+            for index in range(len(corpus))
+            if 5 <= len(corpus.sources[index].split()) <= 14
+        ][:count] or list(range(min(count, len(corpus))))
+        sources = subwords.encode([corpus.sources[index] for index in chosen]).to_list()
+        targets = subwords.encode([corpus.targets[index] for index in chosen]).to_list()
+        source = [[*ids, END] for ids in sources]
+        previous = [[START, *ids] for ids in targets]
+        links = None if corpus.alignments is None else [corpus.alignments[i] for i in chosen]
+        return cls(
+            source=_padded(source),
+            previous=_padded(previous),
+            source_tokens=[subwords.pieces(ids) for ids in source],
+            previous_tokens=[subwords.pieces(ids) for ids in previous],
+            gold=links,
+            titles=[corpus.sources[index] for index in chosen],
+        )
+
+
+def attention_maps(model: Any, probe: Probe) -> list[AttentionRecord]:
+    """Every attention map of the model on the probe.
+
+    A row is labelled with the token the decoder reads in that step. For cross-attention this is
+    the shifted read-out (Chen et al. 2020): what is attended to while a word is read is the source
+    word it came from.
+
+    Args:
+        model: the translator.
+        probe: the fixed batch.
+
+    Returns:
+        A record for every layer and sentence; those of cross-attention carry gold where there is.
+    """
+    inputs = {"source": probe.source, "previous": probe.previous}
+    _, maps = observe(model)(inputs, training=False)
+    records = []
+    for path, weights in maps.items():
+        site = "source" if "encoder" in path else "cross" if "cross" in path else "target"
+        for index, title in enumerate(probe.titles):
+            source, target = probe.source_tokens[index], probe.previous_tokens[index]
+            query = source if site == "source" else target
+            key = target if site == "target" else source
+            gold = None
+            if site == "cross" and probe.gold is not None:
+                gold = gold_of_tokens(probe.gold[index], source, target)
+            records.append(
+                AttentionRecord(
+                    weights=np.asarray(weights[index])[:, : len(query), : len(key)],
+                    layer=path,
+                    query=Axis(tuple(query)),
+                    key=Axis(tuple(key)),
+                    gold=gold,
+                    title=title,
+                )
+            )
+    return records
+
+
+def gold_of_tokens(
+    links: Sequence[Link], source_tokens: Sequence[str], target_tokens: Sequence[str]
+) -> np.ndarray:
+    """Spread word links over the subwords of the words.
+
+    Args:
+        links: `(source word, target word)`.
+        source_tokens: subwords of the source.
+        target_tokens: subwords of the target.
+
+    Returns:
+        `(target, source)` float32, 1 where the words of both subwords are linked.
+    """
+    linked = set(links)
+    source_words, target_words = words_of(source_tokens), words_of(target_tokens)
+    return np.array(
+        [[(s, t) in linked for s in source_words] for t in target_words], dtype=np.float32
+    )
+
+
+def _padded(rows: Sequence[Sequence[int]]) -> np.ndarray:
+    padded = np.full((len(rows), max(map(len, rows))), PAD, dtype=np.int32)
+    for place, row in enumerate(rows):
+        padded[place, : len(row)] = row
+    return padded
