@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import keras
-import numpy as np
 
 
 @contextmanager
@@ -29,7 +28,7 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
         yield
         return
     variables = model.trainable_variables
-    raw = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+    raw = [variable.numpy() for variable in variables]
     try:
         optimizer.finalize_variable_values(variables)
         yield

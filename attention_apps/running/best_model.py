@@ -53,6 +53,7 @@ class BestModel(keras.callbacks.Callback):
         self._patience = patience
         self._weights = weights or nullcontext
         self._waited = 0
+        self._seen = False
         self._validating = ExitStack()
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -64,13 +65,14 @@ class BestModel(keras.callbacks.Callback):
         self._validating.close()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Save the model if it is the best so far, and count how long it was not."""
+        """Save the model if it is the best so far, and count how long it was not.
+
+        An epoch without the figure was not validated and is passed over.
+        """
         logs = logs or {}
         if self._monitor not in logs:
-            raise ValueError(
-                f"no figure to choose by. Received: logs of {', '.join(logs)}. "
-                f"Expected among them: {self._monitor}."
-            )
+            return
+        self._seen = True
         if self._is_better(float(logs[self._monitor])):
             self.best, self.best_epoch, self._waited = float(logs[self._monitor]), epoch, 0
             with self._weights(self.model):
@@ -79,6 +81,11 @@ class BestModel(keras.callbacks.Callback):
             self._waited += 1
         if self._patience is not None and self._waited >= self._patience:
             self.model.stop_training = True
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Refuse a training in which the figure never came."""
+        if self.best is None and not self._seen:
+            raise ValueError(f"no epoch had a figure to choose by. Expected: {self._monitor}.")
 
     def get_state(self) -> dict[str, Any]:
         """Return what a resumed run must know."""

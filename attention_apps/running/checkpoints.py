@@ -76,7 +76,7 @@ class Checkpoint(keras.callbacks.Callback):
             "variables": [_describe(variable) for variable in variables],
             "event_files": event_file_sizes(self._folder.parent),
         }
-        arrays = {str(i): keras.ops.convert_to_numpy(v) for i, v in enumerate(variables)}
+        arrays = {str(i): v.numpy() for i, v in enumerate(variables)}
         with whole_folder(self._folder / f"epoch-{epoch + 1:04d}") as partial:
             np.savez(partial / _VARIABLES, **arrays)
             write_json(partial / _STATE, state)
@@ -190,7 +190,7 @@ def _read_newest(folder: Path) -> tuple[dict[str, Any], list[np.ndarray]] | None
     for path in reversed(_saved(folder)):
         try:
             state = json.loads((path / _STATE).read_text(encoding="utf-8"))
-            with np.load(path / _VARIABLES) as archive:
+            with (path / _VARIABLES).open("rb") as file, np.load(file) as archive:
                 arrays = [archive[str(i)] for i in range(len(state["variables"]))]
             return state, arrays
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
@@ -208,19 +208,19 @@ def _restore(
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     variables = _variables(model)
-    for here, there in zip(map(_describe, variables), descriptions, strict=False):
-        if (here["shape"], here["dtype"]) != (there["shape"], there["dtype"]):
-            raise UserError(
-                f"the checkpoint of {run_dir} does not fit the model built now: "
-                f"{there['path']} was {there['dtype']} {there['shape']}, "
-                f"{here['path']} is {here['dtype']} {here['shape']}. The code has changed since; "
-                "continue with the version that started the run."
-            )
+    difference = None
     if len(variables) != len(descriptions):
+        difference = f"it holds {len(descriptions)} variables, expected {len(variables)}"
+    for here, there in zip(map(_describe, variables), descriptions, strict=False):
+        if (here["shape"], here["dtype"]) != (there["shape"], there["dtype"]) and not difference:
+            difference = (
+                f"{there['path']} is {there['dtype']} {there['shape']}, "
+                f"expected {here['dtype']} {here['shape']} for {here['path']}"
+            )
+    if difference:
         raise UserError(
-            f"the checkpoint of {run_dir} does not fit the model built now: it holds "
-            f"{len(descriptions)} variables, the model and its optimizer have {len(variables)}. "
-            "The code has changed since; continue with the version that started the run."
+            f"the checkpoint of {run_dir} does not fit the model built now: {difference}. The code "
+            "has changed since; continue with the version that started the run."
         )
     for variable, description, array in zip(variables, descriptions, arrays, strict=True):
         # NumPy's files know no bfloat16 and give back its bytes.

@@ -82,7 +82,7 @@ def quiet_start() -> None:
     descriptor itself points elsewhere until the first device is up. What was written is shown
     after all if the import fails.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     terminal = os.dup(2)
     with tempfile.TemporaryFile() as messages:

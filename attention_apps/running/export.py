@@ -10,6 +10,7 @@ the same model twice. The old export is moved aside whole before the new one tak
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -68,25 +69,31 @@ def export_model(
     run_dir = Path(run_dir)
     require_finished(run_dir, model_card["room"])
     target = run_dir / SAVED_MODEL / VERSION
-    with whole_folder(target) as partial:
-        archive = keras.export.ExportArchive()
-        for resource in tracked:
-            archive.track(resource)
-        for name, (function, input_signature) in endpoints.items():
-            archive.add_endpoint(name, function, input_signature=list(input_signature))
-        archive.write_out(partial, verbose=False)
-        (partial / CARD).parent.mkdir()
-        write_json(partial / CARD, {**model_card, "versions": versions()})
-        problems = list(parity(tf.saved_model.load(str(partial))))
-        if problems:
-            told = "; ".join(problems[:_PROBLEMS_TOLD])
-            more = len(problems) - _PROBLEMS_TOLD
-            raise ParityError(
-                f"the exported model does not answer as the model of {run_dir}: {told}"
-                + (f"; and {more} more" if more > 0 else "")
-                + ". Nothing was exported."
-            )
+    try:
+        with whole_folder(target) as partial:
+            archive = keras.export.ExportArchive()
+            for resource in tracked:
+                archive.track(resource)
+            for name, (function, input_signature) in endpoints.items():
+                archive.add_endpoint(name, function, input_signature=list(input_signature))
+            archive.write_out(partial, verbose=False)
+            (partial / CARD).parent.mkdir()
+            write_json(partial / CARD, {**model_card, "versions": versions()})
+            _refuse(parity(tf.saved_model.load(str(partial))), run_dir)
+    finally:
+        with contextlib.suppress(OSError):  # it is removed only when nothing is in it
+            target.parent.rmdir()
     return target
+
+
+def _refuse(problems: Sequence[str], run_dir: Path) -> None:
+    if problems:
+        more = len(problems) - _PROBLEMS_TOLD
+        raise ParityError(
+            f"the exported model does not answer as the model of {run_dir}, and was not kept: "
+            + "; ".join(problems[:_PROBLEMS_TOLD])
+            + (f"; and {more} more" if more > 0 else "")
+        )
 
 
 def exported_model(run_dir: str | os.PathLike[str], room: str) -> Path:

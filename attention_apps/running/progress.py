@@ -101,12 +101,12 @@ class Progress(keras.callbacks.Callback):
                 f"disk has {free / 1e6:.0f} MB left. Make room, or choose another --runs-dir."
             )
         steps = self.params.get("steps")
-        what = f"{epochs} epochs" + (f" of {steps} steps" if steps else "")
+        what = f"{epochs} x {steps} steps" if steps else f"{epochs} x all of the data"
         self._rewrite("")
         self._stream.write(
-            f"{what}: about {duration(seconds)} and the time of validation; about "
-            f"{max(needed / 1e6, 1):.0f} MB of disk and what TensorBoard is shown, in "
-            f"{self._run_dir}\n"
+            f"about {duration(seconds)} for {what}, and the time of validation; about "
+            f"{max(needed / 1e6, 1):.0f} MB of disk in {self._run_dir}, and what TensorBoard is "
+            "shown\n"
         )
         self._stream.flush()
 
@@ -157,9 +157,9 @@ def interruptible(run_dir: str | os.PathLike[str], room: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         saved = epochs_saved(run_dir)
-        what = f"{saved} epochs are saved" if saved != 1 else "1 epoch is saved"
+        when = f"after epoch {saved}, which is saved" if saved else "before any epoch was saved"
         raise Interrupted(
-            f"interrupted: {what}. Continue with: {resume_command(run_dir, room)}"
+            f"interrupted {when}. Continue with: {resume_command(run_dir, room)}"
         ) from None
 
 

@@ -188,7 +188,7 @@ def require_finished(run_dir: str | os.PathLike[str], room: str) -> None:
     """
     if not is_finished(run_dir):
         raise UserError(
-            f"{run_dir} is not finished ({epochs_saved(run_dir)} epochs are saved). Finish it "
+            f"{run_dir} is not finished (epochs saved: {epochs_saved(run_dir)}). Finish it "
             f"with: {resume_command(run_dir, room)}"
         )
 

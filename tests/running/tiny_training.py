@@ -6,7 +6,6 @@ early stopping, and data in an order that changes with every epoch.
 
 import dataclasses
 import signal
-import sys
 import time
 from pathlib import Path
 
@@ -42,11 +41,11 @@ class Config:
             raise ValueError(f"epochs must be at least 1. Received: epochs={self.epochs}")
 
 
-def build_model(config):
+def build_model(config, width=16):
     import keras
 
     inputs = keras.Input((8,))
-    hidden = keras.layers.Dropout(0.3)(keras.layers.Dense(16, activation="tanh")(inputs))
+    hidden = keras.layers.Dropout(0.3)(keras.layers.Dense(width, activation="tanh")(inputs))
     model = keras.Model(inputs, keras.layers.Dense(1)(hidden))
     decay = keras.optimizers.schedules.CosineDecay(config.learning_rate, config.epochs * STEPS)
     optimizer = keras.optimizers.AdamW(decay, use_ema=True, ema_momentum=0.8)
@@ -116,5 +115,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[2]))
     run_command(main)
