@@ -127,13 +127,13 @@ def table(outcomes: list[Outcome]) -> str:
     )
 
 
-def main() -> int:
-    """Demonstrate all rooms; the number returned is the exit status."""
+def main(root: Path = ROOT) -> int:
+    """Demonstrate all rooms of a folder; the number returned is the exit status."""
     outcomes, complaints = [], []
-    for room in rooms():
+    for room in rooms(root):
         example = importlib.import_module(f"{room}.config").EXAMPLE
         try:
-            outcome = demonstrate(room, str(example))
+            outcome = demonstrate(room, str(example), root)
         except StepError as error:
             complaints.append(f"error: {error}")
             continue
@@ -149,8 +149,9 @@ def main() -> int:
         print(f"\n{table(outcomes)}")
     for outcome in outcomes:
         print(f"\n{outcome.room}: {outcome.answer}")
-    print("\nWatch the runs in TensorBoard: make board")
-    print(*complaints, sep="\n", end="\n" if complaints else "", file=sys.stderr)
+    print("\nWatch the runs in TensorBoard: make board", flush=True)
+    for complaint in complaints:
+        print(complaint, file=sys.stderr)
     return 1 if complaints else 0
 
 

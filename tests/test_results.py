@@ -65,7 +65,7 @@ def test_rows_survive_saving_and_loading(tmp_path):
 )
 def test_malformed_row_is_refused(field, value):
     GOOD.check()
-    with pytest.raises(ValueError, match="must be .* Received"):
+    with pytest.raises(ValueError, match=r"must be .* Received"):
         dataclasses.replace(GOOD, **{field: value}).check()
 
 

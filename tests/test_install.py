@@ -1,0 +1,182 @@
+"""Set-up takes up from any state and does nothing when there is nothing to do."""
+
+import os
+import shutil
+import subprocess
+import threading
+import time
+
+import pytest
+
+import install
+
+# Stands for .venv/bin/python: `-c` succeeds, `-m pip` notes that it ran and ends as told.
+PYTHON = """#!/bin/sh
+[ "$1" = -c ] && exit 0
+here=$(dirname "$0")
+echo pip >>"$here/ran"
+echo Collecting one
+echo "ERROR: no such package"
+exit $(cat "$here/status" 2>/dev/null || echo 0)
+"""
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A folder to install, whose .venv is made at once and whose pip is a shell script."""
+    root = tmp_path / "project"
+    root.mkdir()
+    (root / "pyproject.toml").write_text("[project]\n")
+    (root / "constraints.txt").write_text("keras==3.15.1\n")
+
+    def make_venv(venv):
+        shutil.rmtree(venv, ignore_errors=True)
+        (venv / "bin").mkdir(parents=True)
+        (venv / "begun").touch()
+        (venv / "bin" / "python").write_text(PYTHON)
+        (venv / "bin" / "python").chmod(0o755)
+
+    monkeypatch.setattr(install, "_make_venv", make_venv)
+    return root
+
+
+def runs_of_pip(root):
+    """How often pip ran in the .venv that stands there now."""
+    ran = root / ".venv" / "bin" / "ran"
+    return len(ran.read_text().split()) if ran.exists() else 0
+
+
+def test_second_time_does_nothing(project):
+    assert not install.is_installed(project)
+    install.main(project)
+    assert install.is_installed(project)
+    install.main(project)
+    assert runs_of_pip(project) == 1
+
+
+def test_newer_file_times_alone_do_nothing(project):
+    install.main(project)
+    for name in ("pyproject.toml", "constraints.txt"):
+        os.utime(project / name, (time.time() + 60, time.time() + 60))
+    install.main(project)
+    assert runs_of_pip(project) == 1
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt"])
+def test_changed_requirements_are_installed_into_what_is_there(project, name):
+    install.main(project)
+    (project / name).write_text("# changed\n")
+    assert not install.is_installed(project)
+    install.main(project)
+    assert install.is_installed(project)
+    assert runs_of_pip(project) == 2
+
+
+def test_moved_folder_is_installed_again(project):
+    install.main(project)
+    moved = project.rename(project.parent / "moved")
+    assert not install.is_installed(moved)
+    install.main(moved)
+    assert install.is_installed(moved)
+
+
+def break_by_killing_pip(venv):
+    (venv / "begun").touch()
+
+
+def break_by_removing_python(venv):
+    (venv / "bin" / "python").unlink()
+
+
+def break_by_a_dangling_link(venv):
+    (venv / "bin" / "python").unlink()
+    (venv / "bin" / "python").symlink_to("/nowhere/python")
+
+
+def break_by_emptying_it(venv):
+    shutil.rmtree(venv)
+    venv.mkdir()
+
+
+@pytest.mark.parametrize(
+    "break_it",
+    [
+        break_by_killing_pip,
+        break_by_removing_python,
+        break_by_a_dangling_link,
+        break_by_emptying_it,
+    ],
+)
+def test_broken_environment_is_made_anew(project, break_it):
+    install.main(project)
+    (project / ".venv" / "leftover").touch()
+    break_it(project / ".venv")
+    install.main(project)
+    assert install.is_installed(project)
+    assert runs_of_pip(project) == 1
+    assert not (project / ".venv" / "leftover").exists()
+
+
+def test_environment_made_by_hand_is_filled(project):
+    install._make_venv(project / ".venv")
+    (project / ".venv" / "begun").unlink()
+    (project / ".venv" / "mine").touch()
+    install.main(project)
+    assert install.is_installed(project)
+    assert (project / ".venv" / "mine").exists()
+
+
+def test_failed_installation_shows_why_and_starts_anew(project, capsys):
+    install.main(project)
+    (project / "pyproject.toml").write_text("# changed\n")
+    (project / ".venv" / "bin" / "status").write_text("1")
+    with pytest.raises(install.InstallError, match="run the same command again"):
+        install.main(project)
+    assert "ERROR: no such package" in capsys.readouterr().err
+    assert not install.is_installed(project)
+    install.main(project)
+    assert install.is_installed(project)
+
+
+def test_two_at_once_install_once(project):
+    release = threading.Event()
+    inside = threading.Event()
+
+    def hold():
+        with install._alone_in(project):
+            inside.set()
+            release.wait()
+            install._make_venv(project / ".venv")
+            install._install(project)
+            (project / ".venv" / "installed").write_text(install._fingerprint(project))
+            (project / ".venv" / "begun").unlink()
+
+    first = threading.Thread(target=hold, daemon=True)
+    second = threading.Thread(target=install.main, args=(project,), daemon=True)
+    first.start()
+    inside.wait()
+    second.start()
+    second.join(timeout=0.3)
+    assert second.is_alive()
+    release.set()
+    first.join()
+    second.join()
+    assert runs_of_pip(project) == 1
+
+
+def test_unsuitable_python_is_refused_in_one_sentence(project, monkeypatch):
+    monkeypatch.setattr(install, "PYTHONS", ((4, 0), (5, 0)))
+    with pytest.raises(install.InstallError, match=r"is needed\. Received: 3"):
+        install.main(project)
+    assert not (project / ".venv").exists()
+
+
+def test_make_without_a_python_says_so():
+    finished = subprocess.run(
+        ["make", "--no-print-directory", "setup", "PYTHON="],
+        cwd=install.__file__.rsplit("/", 1)[0],
+        capture_output=True,
+        text=True,
+    )
+    assert finished.returncode != 0
+    assert finished.stderr.startswith("error: no Python 3.11, 3.12 or 3.13 found")
