@@ -19,13 +19,13 @@ class BestModel(keras.callbacks.Callback):
     """Keeps `model.keras` at the epoch with the best figure, and stops when none comes any more.
 
     Its state is part of the checkpoint, so a resumed run chooses and stops as an uninterrupted
-    one. `model.keras` holds no optimizer.
+    one. An epoch whose logs lack the figure does not count. `model.keras` holds no optimizer.
 
     Args:
         run_dir: the run folder.
         monitor: the figure of the epoch's logs to choose by.
         mode: `min` where less is better, `max` where more is.
-        patience: stop after so many epochs in a row without a better figure; None never stops.
+        patience: stop after so many figures in a row of which none was better; None never stops.
         weights: what to put into the model both while it is validated and while it is saved, e.g.
             `averaged_weights`; called with the model, gives a context manager. None takes the
             weights as they are.
@@ -69,10 +69,8 @@ class BestModel(keras.callbacks.Callback):
 
         An epoch without the figure was not validated and is passed over.
         """
-        logs = logs or {}
-        if self._monitor not in logs:
-            return
-        self._seen = True
+        if logs is None or self._monitor not in logs:
+            return  # not every epoch is validated
         if self._is_better(float(logs[self._monitor])):
             self.best, self.best_epoch, self._waited = float(logs[self._monitor]), epoch, 0
             with self._weights(self.model):

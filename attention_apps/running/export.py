@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,6 @@ def exported_model(run_dir: str | os.PathLike[str], room: str) -> Path:
     if not (folder / "saved_model.pb").is_file():
         raise UserError(
             f"{run_dir} has not been exported. Export it with: python -m {room}.export --run-dir "
-            f"{run_dir}"
+            f"{shlex.quote(str(run_dir))}"
         )
     return folder

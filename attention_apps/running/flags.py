@@ -12,8 +12,9 @@ import io
 import re
 import sys
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import tyro
@@ -62,6 +63,7 @@ def parse_run(
     *,
     room: str,
     description: str | None,
+    default: ConfigT | None = None,
 ) -> tuple[ConfigT, RunOptions]:
     """Read a training command's flags: the room's own and those of `RunOptions`, in one flat list.
 
@@ -72,6 +74,7 @@ def parse_run(
         argv: the arguments after the command's name; None takes those of this process.
         room: the room's package, e.g. `translation`.
         description: what the command does, for `--help`.
+        default: the config whose values hold where no flag is given; None takes the fields' own.
 
     Returns:
         The config, and the options with `resume` either None or the folder of an unfinished run.
@@ -81,7 +84,11 @@ def parse_run(
     """
     argv = sys.argv[1:] if argv is None else argv
     config, options = _parse(
-        [config_class, RunOptions], argv, prog=f"python -m {room}.train", description=description
+        [config_class, RunOptions],
+        argv,
+        prog=f"python -m {room}.train",
+        description=description,
+        default={} if default is None else vars(default),
     )
     if options.resume is None:
         return config, options
@@ -101,7 +108,12 @@ def parse_run(
 
 
 def _parse(
-    kinds: Sequence[type], argv: Sequence[str] | None, *, prog: str, description: str | None
+    kinds: Sequence[type],
+    argv: Sequence[str] | None,
+    *,
+    prog: str,
+    description: str | None,
+    default: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[Any]:
     """Let tyro fill several dataclasses from one flat list of flags."""
     argv = sys.argv[1:] if argv is None else argv
@@ -119,7 +131,12 @@ def _parse(
     try:
         with contextlib.redirect_stderr(complaint):
             answer: Any = tyro.cli(
-                twin, args=argv, prog=prog, description=description, return_unknown_args=True
+                twin,
+                args=argv,
+                prog=prog,
+                description=description,
+                default=twin(**default) if default else tyro.MISSING_NONPROP,
+                return_unknown_args=True,
             )
     except SystemExit as end:
         if not end.code:

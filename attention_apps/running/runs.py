@@ -167,8 +167,8 @@ def finish_run(run_dir: str | os.PathLike[str], **sections: Mapping[str, Any]) -
     run_dir = Path(run_dir)
     if not (run_dir / MODEL).exists():
         raise UserError(
-            f"{run_dir} has no model: the figure that validation chooses by was not finite in any "
-            "epoch. Lower the learning rate and start a new run."
+            f"{run_dir} has no model: no epoch gave a finite figure to choose it by. Lower the "
+            "learning rate and start a new run."
         )
     finished = datetime.now().isoformat(timespec="seconds")
     run = {"finished": finished, "epochs": epochs_saved(run_dir)}

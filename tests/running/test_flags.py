@@ -83,6 +83,17 @@ def test_no_flags_give_the_defaults():
     assert parse_config() == (Config(), RunOptions())
 
 
+def test_flags_change_a_given_default(capsys):
+    small = Config(epochs=1, sizes=(4,), data_dir=Path("d"))
+    options = {"room": "room", "description": None, "default": small}
+    config, run = parse_run(Config, ["--seed", "9"], **options)
+    assert config == dataclasses.replace(small, seed=9)
+    assert run == RunOptions()
+    with pytest.raises(SystemExit):
+        parse_run(Config, ["--help"], **options)
+    assert "(default: 1)" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
