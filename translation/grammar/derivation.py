@@ -1,0 +1,379 @@
+"""From a structure to a sentence of each language and the links between their words.
+
+Every part of the structure is worded once in both languages, and the words that say the same carry
+the same link. The order is each language's own, so the alignment falls out of the derivation.
+
+What is linked: content words to content words, articles to articles, prepositions to prepositions,
+conjunctions and relative pronouns to theirs, both parts of a separable verb to every word of the
+English verb, the auxiliary of English (do, be, have, will) to the finite verb of German, `not` to
+nicht or kein, `to` to zu or to the infinitive, `'s` to the article of what is owned, `im` to both
+`in` and `the`. Only commas can be without a link: German has more of them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from translation.grammar.function_words import CONJUNCTIONS, DETERMINERS
+from translation.grammar.inflection import CONTRACTIONS, PARADIGMS, english_article
+from translation.grammar.lexicon import Adverb
+from translation.grammar.structure import (
+    Clause,
+    Named,
+    Nominal,
+    Personal,
+    Phrase,
+    Prepositional,
+    Relative,
+    Sentence,
+    Subordinate,
+    Together,
+)
+from translation.grammar.verb_group import Agreement, VerbWord, english_group, german_group
+from translation.grammar.word_order import (
+    COMMA,
+    Parts,
+    Word,
+    Wording,
+    english_order,
+    german_order,
+    is_definite,
+)
+
+
+class Derived(NamedTuple):
+    """A sentence pair, its words separated by spaces, and the links between them."""
+
+    source: str
+    target: str
+    alignment: tuple[tuple[int, int], ...]
+
+
+def derive(sentence: Sentence) -> Derived:
+    """Word a structure in both languages.
+
+    Raises:
+        ValueError: the structure says what the languages cannot, e.g. `must` in the past.
+    """
+    return _Derivation().sentence(sentence)
+
+
+def agreement(phrase: Phrase | None) -> Agreement:
+    """Person and number that a verb takes from its subject."""
+    if isinstance(phrase, Personal):
+        return phrase.pronoun.person, phrase.pronoun.plural
+    return 3, isinstance(phrase, Together) or (isinstance(phrase, Nominal) and phrase.plural)
+
+
+class _Derivation:
+    """One derivation: it numbers the links."""
+
+    def __init__(self) -> None:
+        self._links = 0
+
+    def _link(self) -> int:
+        self._links += 1
+        return self._links
+
+    # Sentences
+
+    def sentence(self, sentence: Sentence) -> Derived:
+        main = sentence.main
+        if sentence.subordinate is not None and sentence.subordinate_first:
+            english, german = self._subordinate(sentence.subordinate)
+            comma = Word(",", (self._link(),))
+            main_english, main_german = self._clause(main, "first")
+            english += [comma, *main_english]
+            german += [comma, *main_german]
+        else:
+            english, german = self._clause(main, "second")
+            if sentence.subordinate is not None:
+                more_english, more_german = self._subordinate(sentence.subordinate)
+                english += more_english
+                german += [COMMA, *more_german]
+        if sentence.joined is not None:
+            more_english, more_german = self._joined(main, *sentence.joined)
+            english += more_english
+            german += more_german
+        stop = Word(".", (self._link(),))
+        return _align([*english, stop], _punctuate([*german, stop]))
+
+    def _joined(self, main: Clause, conjunction: str, clause: Clause) -> tuple[list[Word], list[Word]]:
+        link = self._link()
+        one = [Word(conjunction, (link,))]
+        other = [Word({"and": "und", "but": "aber"}[conjunction], (link,))]
+        if clause.subject is None:
+            english, german = self._clause(clause, "first", agreement(main.subject))
+            return one + english, other + german
+        comma = [Word(",", (self._link(),))]
+        english, german = self._clause(clause, "second")
+        return comma + one + english, comma + other + german
+
+    def _subordinate(self, subordinate: Subordinate) -> tuple[list[Word], list[Word]]:
+        conjunction = CONJUNCTIONS[subordinate.conjunction]
+        link = self._link()
+        english, german = self._clause(subordinate.clause, "final")
+        words = [Word(text, (link,)) for text in conjunction.english]
+        return words + english, [Word(conjunction.german, (link,)), *german]
+
+    # Clauses
+
+    def _clause(
+        self, clause: Clause, order: str, subject: Agreement | None = None
+    ) -> tuple[list[Word], list[Word]]:
+        """Word a clause.
+
+        Args:
+            clause: what it says.
+            order: place of the German finite verb, `second`, `first` or `final`, or `zu` for an
+                infinitive.
+            subject: person and number of the subject where the clause has none of its own.
+        """
+        subject = subject or agreement(clause.subject)
+        links = {role: self._link() for role in ("main", "auxiliary", "negation", "to")}
+
+        def linked(words: list[VerbWord]) -> list[Word]:
+            return [Word(word.text, tuple(links[role] for role in word.roles)) for word in words]
+
+        infinitive = order == "zu"
+        helpers, verbs = map(linked, english_group(clause, subject, infinitive=infinitive))
+        particle = []
+        if word := clause.verb.english.particle:
+            particle = [Word(word, (links["main"],))]
+        if clause.verb.english.preposition and not clause.verb.preposition:
+            verbs.append(Word(clause.verb.english.preposition, (links["main"],)))
+        parts = self._parts(clause, links["negation"])
+        german_verbs = map(linked, german_group(clause, subject, infinitive=infinitive))
+        english = english_order(clause, parts, helpers, verbs, particle)
+        german = german_order(clause, parts, order, *german_verbs)
+        if clause.complement is not None:
+            more_english, more_german = self._subordinate(clause.complement)
+            english += more_english
+            german += [COMMA, *more_german, COMMA]
+        if clause.infinitive is not None:
+            more_english, more_german = self._clause(clause.infinitive, "zu", subject)
+            english += more_english
+            german += [COMMA, *more_german, COMMA]
+        return english, german
+
+    def _parts(self, clause: Clause, negation: int) -> Parts:
+        verb = clause.verb
+        parts: Parts = {}
+        if clause.subject is not None:
+            parts["subject"] = self._phrase(clause.subject, "nominative")
+        kein = clause.negated and _takes_kein(clause)
+        if clause.object is not None:
+            parts["agent" if clause.passive else "object"] = self._object(clause, negation * kein)
+        if clause.recipient is not None:
+            parts["recipient"] = self._recipient(clause)
+        if clause.negated and not kein:
+            parts["not"] = Wording([], [Word("nicht", (negation,))], [])
+        if clause.quality is not None:
+            link = (self._link(),)
+            words = clause.quality.english, clause.quality.german
+            parts["quality"] = Wording([Word(words[0], link)], [Word(words[1], link)], [])
+        for name in ("time", "frequency", "manner", "place", "means", "goal"):
+            part = getattr(clause, name)
+            if isinstance(part, Adverb):
+                parts[name] = self._adverb(part)
+            elif part is not None:
+                parts[name] = self._prepositional(part)
+        return parts
+
+    def _object(self, clause: Clause, negation: int) -> Wording:
+        verb = clause.verb
+        if clause.passive:
+            return self._prepositional(Prepositional("by", "von", "dative", clause.object))
+        if verb.preposition:
+            english = verb.english.preposition
+            return self._prepositional(
+                Prepositional(english, verb.preposition, verb.case, clause.object)
+            )
+        if "bare" in verb.flags:
+            english, german, _ = self._phrase(clause.object, verb.case)
+            article, *rest = german
+            noun = rest[0]._replace(links=rest[0].links + article.links)
+            return Wording(english, [noun], [])
+        return self._phrase(clause.object, verb.case, negation)
+
+    def _recipient(self, clause: Clause) -> Wording:
+        wording = self._phrase(clause.recipient, "dative")
+        if "to" not in clause.verb.flags:
+            return wording
+        link = self._link()
+        article, *rest = wording.german
+        german = [article._replace(links=(link, *article.links)), *rest]
+        return Wording([Word("to", (link,)), *wording.english], german, wording.tail)
+
+    # Phrases
+
+    def _adverb(self, adverb: Adverb) -> Wording:
+        english: list[list[int]] = [[] for _ in adverb.english]
+        german: list[list[int]] = [[] for _ in adverb.german]
+        for one, other in adverb.links:
+            link = self._link()
+            english[one].append(link)
+            german[other].append(link)
+        return Wording(
+            [Word(text, tuple(links)) for text, links in zip(adverb.english, english, strict=True)],
+            [Word(text, tuple(links)) for text, links in zip(adverb.german, german, strict=True)],
+            [],
+        )
+
+    def _prepositional(self, part: Prepositional) -> Wording:
+        wording = self._phrase(part.phrase, part.case)
+        link = self._link()
+        english = [Word(text, (link,)) for text in part.english.split()]
+        preposition = Word(part.german, (link,))
+        first, *rest = wording.german
+        contracted = CONTRACTIONS.get((part.german, first.text))
+        # In dem Haus, das ...: the article of a noun that a relative clause tells apart stays.
+        if contracted is None or wording.tail:
+            german = [preposition, *wording.german]
+        else:
+            german = [Word(contracted, (link, *first.links)), *rest]
+        return Wording(english + wording.english, german, wording.tail)
+
+    def _phrase(self, phrase: Phrase | None, case: str, negation: int = 0) -> Wording:
+        if isinstance(phrase, Nominal):
+            return self._nominal(phrase, case, negation)
+        link = (self._link(),)
+        if isinstance(phrase, Personal):
+            pronoun = phrase.pronoun
+            english = pronoun.english if case == "nominative" else pronoun.english_object
+            return Wording([Word(english, link)], [Word(pronoun.german[case], link)], [])
+        if isinstance(phrase, Named):
+            return Wording([Word(phrase.name.english, link)], [Word(phrase.name.german, link)], [])
+        if isinstance(phrase, Together):
+            first, second = self._phrase(phrase.first, case), self._phrase(phrase.second, case)
+            return Wording(
+                [*first.english, Word("and", link), *second.english],
+                [*first.german, *first.tail, Word("und", link), *second.german],
+                second.tail,
+            )
+        raise ValueError(f"Expected a phrase of the grammar. Received: {phrase!r}")
+
+    def _nominal(self, nominal: Nominal, case: str, negation: int = 0) -> Wording:
+        article_link = self._link()
+        article, german_article = self._article(nominal, case, negation, article_link)
+        declension = DETERMINERS["no" if negation else nominal.determiner].declension
+        owner = nominal.owner
+        before: list[Word] = []
+        after, german_after = [], []
+        if isinstance(owner, Named):
+            link, possessive = self._link(), self._link()
+            before = [Word(owner.name.english, (link,)), Word("'s", (possessive,))]
+            german_article = [Word(owner.name.german + "s", (link, possessive))]
+            declension = "strong adjective"
+        elif owner is not None:
+            english, german, _ = self._nominal(owner, "genitive")
+            if "person" in owner.noun.tags:
+                before = [*english, Word("'s", (article_link,))]
+            else:
+                link = self._link()
+                after = [Word("of", (link,)), *english]
+                german[0] = german[0]._replace(links=(link, *german[0].links))
+            german_after = german
+        english, german = self._head(nominal, case, declension)
+        if not before and article:
+            text = english_article(english[0].text) if article == "a" else article
+            before = [Word(text, (article_link,))]
+        wording = Wording(before + english + after, german_article + german + german_after, [])
+        if nominal.wearing is not None:
+            worn = self._prepositional(Prepositional("with", "mit", "dative", nominal.wearing))
+            wording = Wording(wording.english + worn.english, wording.german + worn.german, [])
+        if nominal.relative is not None:
+            english, german = self._relative(nominal.relative, nominal)
+            tail = [COMMA, *german, COMMA]
+            wording = Wording(wording.english + english, wording.german, tail)
+        return wording
+
+    def _article(
+        self, nominal: Nominal, case: str, negation: int, link: int
+    ) -> tuple[str, list[Word]]:
+        """The English determiner, `a` for `an` too, and the German one."""
+        determiner = DETERMINERS["no" if negation else nominal.determiner]
+        english = determiner.english_plural if nominal.plural else determiner.english
+        if negation and not nominal.determiner:
+            english = "any"
+        gender = "plural" if nominal.plural else nominal.noun.gender
+        ending = PARADIGMS.get(determiner.paradigm, {}).get((case, gender), "")
+        german = (determiner.german_plural if nominal.plural else determiner.german) + ending
+        links = (link, negation) if negation else (link,)
+        return english, [Word(german, links)] if german else []
+
+    def _head(
+        self, nominal: Nominal, case: str, declension: str
+    ) -> tuple[list[Word], list[Word]]:
+        """Adjectives, noun and content."""
+        noun, plural = nominal.noun, nominal.plural
+        ending = PARADIGMS[declension][case, "plural" if plural else noun.gender]
+        english, german = [], []
+        for adjective in nominal.adjectives:
+            link = (self._link(),)
+            english.append(Word(adjective.english, link))
+            german.append(Word(adjective.german_form(ending), link))
+        link = (self._link(),)
+        english += [Word(text, link) for text in noun.english_form(plural).split()]
+        german.append(Word(noun.german_form(case, plural), link))
+        if nominal.content is not None:
+            content = (self._link(),)
+            english += [Word("of", link), Word(nominal.content.english, content)]
+            german.append(Word(nominal.content.german, content))
+        return english, german
+
+    def _relative(self, relative: Relative, head: Nominal) -> tuple[list[Word], list[Word]]:
+        clause = relative.clause
+        link = (self._link(),)
+        of_subject = relative.gap == "subject"
+        person = of_subject and "person" in head.noun.tags
+        case = "nominative" if of_subject else clause.verb.case
+        gender = "plural" if head.plural else head.noun.gender
+        subject = (3, head.plural) if of_subject else None
+        english, german = self._clause(clause, "final", subject)
+        return (
+            [Word("who" if person else "that", link), *english],
+            [Word(PARADIGMS["relative pronoun"][case, gender], link), *german],
+        )
+
+
+def _takes_kein(clause: Clause) -> bool:
+    """Whether the negation of a clause falls on its object: a dog -> kein Hund."""
+    phrase = clause.object
+    return (
+        isinstance(phrase, Nominal)
+        and phrase.determiner in ("a", "")
+        and not is_definite(phrase)
+        and not (clause.passive or clause.verb.preposition or clause.verb.case == "dative")
+    )
+
+
+def _punctuate(words: list[Word]) -> list[Word]:
+    """Merge commas that meet, and let a comma give way to the full stop."""
+    kept: list[Word] = []
+    for word in words:
+        if kept and kept[-1].text == "," and word.text in ",.":
+            word = word._replace(links=word.links + kept[-1].links if word.text == "," else word.links)
+            kept[-1] = word
+        else:
+            kept.append(word)
+    return kept
+
+
+def _align(english: list[Word], german: list[Word]) -> Derived:
+    places: dict[int, list[int]] = {}
+    for index, word in enumerate(german):
+        for link in word.links:
+            places.setdefault(link, []).append(index)
+    pairs = {
+        (index, other)
+        for index, word in enumerate(english)
+        for link in word.links
+        for other in places.get(link, ())
+    }
+    return Derived(_text(english), _text(german), tuple(sorted(pairs)))
+
+
+def _text(words: list[Word]) -> str:
+    text = " ".join(word.text for word in words)
+    return text[0].upper() + text[1:]
