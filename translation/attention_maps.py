@@ -12,8 +12,10 @@ from attention_apps.observation.observe import observe
 from attention_apps.observation.record import AttentionRecord, Axis
 from translation.alignments import Link
 from translation.data import Corpus
-from translation.model import END, PAD, START
-from translation.subwords import Subwords, words_of
+from translation.forced import padded
+from translation.model import END, START
+from translation.subwords import Subwords
+from translation.words import words_of
 
 
 @dataclass(frozen=True)
@@ -49,18 +51,16 @@ class Probe:
             The probe.
         """
         chosen = [
-            index
-            for index in range(len(corpus))
-            if 5 <= len(corpus.sources[index].split()) <= 14
+            index for index in range(len(corpus)) if 5 <= len(corpus.sources[index].split()) <= 14
         ][:count] or list(range(min(count, len(corpus))))
-        sources = subwords.encode([corpus.sources[index] for index in chosen]).to_list()
-        targets = subwords.encode([corpus.targets[index] for index in chosen]).to_list()
+        sources = subwords.encode_all([corpus.sources[index] for index in chosen]).to_list()
+        targets = subwords.encode_all([corpus.targets[index] for index in chosen]).to_list()
         source = [[*ids, END] for ids in sources]
         previous = [[START, *ids] for ids in targets]
         links = None if corpus.alignments is None else [corpus.alignments[i] for i in chosen]
         return cls(
-            source=_padded(source),
-            previous=_padded(previous),
+            source=padded(source),
+            previous=padded(previous),
             source_tokens=[subwords.pieces(ids) for ids in source],
             previous_tokens=[subwords.pieces(ids) for ids in previous],
             gold=links,
@@ -125,10 +125,3 @@ def gold_of_tokens(
     return np.array(
         [[(s, t) in linked for s in source_words] for t in target_words], dtype=np.float32
     )
-
-
-def _padded(rows: Sequence[Sequence[int]]) -> np.ndarray:
-    padded = np.full((len(rows), max(map(len, rows))), PAD, dtype=np.int32)
-    for place, row in enumerate(rows):
-        padded[place, : len(row)] = row
-    return padded

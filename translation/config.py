@@ -100,10 +100,14 @@ class Config:
         )
         for name in counts:
             if getattr(self, name) < 1:
-                raise ValueError(f"{_flag(name)} must be at least 1. Received: {getattr(self, name)}")
+                raise ValueError(
+                    f"{_flag(name)} must be at least 1. Received: {getattr(self, name)}"
+                )
         for name in ("warmup_steps", "weight_decay", "length_penalty", "learning_rate"):
             if getattr(self, name) < 0:
-                raise ValueError(f"{_flag(name)} cannot be negative. Received: {getattr(self, name)}")
+                raise ValueError(
+                    f"{_flag(name)} cannot be negative. Received: {getattr(self, name)}"
+                )
         for name in ("dropout_rate", "label_smoothing", "average_momentum", "cooldown_share"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(
@@ -171,4 +175,3 @@ TINY = replace(
     validate_every=1,
 )
 """Trains in about ten seconds; for tests."""
-

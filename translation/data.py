@@ -262,7 +262,9 @@ class Batches:
         self._sizes = [max(1, config.batch_tokens // bound) for bound in self._bounds]
         buckets = np.searchsorted(self._bounds, self._lengths)
         counts = np.bincount(buckets, minlength=len(self._bounds))
-        self.steps_per_epoch = int(sum(-(-c // s) for c, s in zip(counts, self._sizes, strict=True)))
+        self.steps_per_epoch = int(
+            sum(-(-c // s) for c, s in zip(counts, self._sizes, strict=True))
+        )
         self.num_target_tokens = int((self._targets.row_lengths().numpy() + 1).sum())
 
     def epochs_from(self, first_epoch: int) -> tf.data.Dataset:

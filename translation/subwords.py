@@ -8,14 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import keras_hub
-import numpy as np
 import sentencepiece
 import tensorflow as tf
 
 from translation.model import END, PAD, START, UNKNOWN
-
-SPACE = "▁"
-SPECIAL = ("", "<s>", "</s>")
+from translation.words import SPACE
 
 
 class Subwords:
@@ -161,24 +158,3 @@ class Subwords:
             for index, surface in zip(ids, surfaces, strict=True)
             if index == UNKNOWN
         ]
-
-
-def words_of(tokens: Sequence[str]) -> np.ndarray:
-    """Tell which word each subword belongs to.
-
-    Args:
-        tokens: texts of the subwords of one sentence.
-
-    Returns:
-        `(subwords,)` int: index of the word, -1 for start, end and padding.
-    """
-    index, words = -1, []
-    for token in tokens:
-        if token in SPECIAL:
-            words.append(-1)
-            continue
-        # A bare mark opens the word whose letters follow.
-        if token.startswith(SPACE) or index < 0:
-            index += 1
-        words.append(index)
-    return np.array(words, dtype=np.int64)

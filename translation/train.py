@@ -1,7 +1,7 @@
 """Train a translator: fit, watch, save.
 
-    python -m translation.train
-    python -m translation.train --dataset files --data-dir FOLDER --test-name test_2016_flickr
+python -m translation.train
+python -m translation.train --dataset files --data-dir FOLDER --test-name test_2016_flickr
 """
 
 from __future__ import annotations
@@ -121,10 +121,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     demo = "--demo" in argv
     argv = [argument for argument in argv if argument != "--demo"]
-    config, options = parse_run(Config, argv, room=ROOM, description=__doc__, default=DEMO if demo else None)
+    config, options = parse_run(
+        Config, argv, room=ROOM, description=__doc__, default=DEMO if demo else None
+    )
     quiet_start()
     metrics = train(config, options)
-    print(f"best validation BLEU {metrics['val_bleu']:.2f} (greedy) in epoch {metrics['best_epoch'] + 1}")
+    print(
+        f"best validation BLEU {metrics['val_bleu']:.2f} (greedy) in epoch {metrics['best_epoch'] + 1}"
+    )
     print(f"run: {metrics['run_dir']}")
     return 0
 

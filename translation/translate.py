@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from attention_apps.attention.decoding import Rules, beam_search
-from translation.alignments import Link, links, shifted, word_weights
 from translation.config import Config
 from translation.data import pad_sources
 from translation.model import END, PAD, START, UNKNOWN, Translator, build_model
-from translation.subwords import Subwords, words_of
+from translation.subwords import Subwords
 
 SENTENCES = tf.TensorSpec([None], tf.string, name="sentences")
 
@@ -33,7 +32,9 @@ class Translate(tf.Module):
 
     def __init__(self, model: Translator, subwords: Subwords, config: Config) -> None:
         super().__init__(name="translate")
-        self.model = build_model(replace(config, precision="float32", vocabulary_size=subwords.size))
+        self.model = build_model(
+            replace(config, precision="float32", vocabulary_size=subwords.size)
+        )
         self.subwords = subwords
         self.config = config
         self.load(model)
@@ -42,7 +43,7 @@ class Translate(tf.Module):
         """Take over the weights of a model of the same configuration."""
         self.model.set_weights(model.get_weights())
 
-    @tf.function(input_signature=[SENTENCES])
+    @tf.function(input_signature=[SENTENCES], autograph=False)
     def translate(self, sentences: Any) -> dict[str, Any]:
         """Translate.
 
@@ -56,7 +57,7 @@ class Translate(tf.Module):
         decoded = self._decode(pad_sources(self.subwords, sentences))
         return self._answer(sentences, decoded)
 
-    @tf.function(input_signature=[SENTENCES])
+    @tf.function(input_signature=[SENTENCES], autograph=False)
     def translate_with_attention(self, sentences: Any) -> dict[str, Any]:
         """Translate, and tell what was attended to.
 
@@ -112,79 +113,30 @@ class Translate(tf.Module):
         }
 
 
-@dataclass(frozen=True)
-class Translation:
-    """A translated sentence and what it attended to.
-
-    Attributes:
-        source: the sentence.
-        target: its translation.
-        score: log-probability over the length penalty.
-        source_tokens: subwords of the source, the end token last.
-        target_tokens: subwords of the target, the end token last.
-        source_words: the word of each source subword, -1 for special ones.
-        target_words: the word of each target subword, -1 for special ones.
-        attention: `(layers, heads, target, source)` float32.
-    """
-
-    source: str
-    target: str
-    score: float
-    source_tokens: tuple[str, ...]
-    target_tokens: tuple[str, ...]
-    source_words: np.ndarray
-    target_words: np.ndarray
-    attention: np.ndarray
-
-    def alignment(self, layer: int, *, shift: bool = True) -> list[Link]:
-        """Word alignment read from one layer's attention, averaged over heads.
-
-        Args:
-            layer: index of the decoder block.
-            shift: read the step in which the word is the decoder's input (Chen et al. 2020).
-
-        Returns:
-            `(source word, target word)` links.
-        """
-        return read_alignment(
-            self.attention[layer].mean(axis=0), self.source_words, self.target_words, shift=shift
-        )
-
-
-def read_alignment(
-    attention: np.ndarray, source_words: np.ndarray, target_words: np.ndarray, *, shift: bool
-) -> list[Link]:
-    """Word alignment from a subword map: each target word links to the word it attended to most.
-
-    Args:
-        attention: `(target, source)`.
-        source_words: `(source,)` the word of each subword, -1 for special ones.
-        target_words: `(target,)` likewise.
-        shift: read the row of the step in which the word is the decoder's input.
-
-    Returns:
-        `(source word, target word)` links.
-    """
-    rows = shifted(attention) if shift else attention
-    return links(word_weights(rows, source_words, target_words))
-
-
 def translate_all(
-    translate: Any, sentences: Sequence[str], *, batch_size: int = 64, attention: bool = False
+    translate: Any,
+    sentences: Sequence[str],
+    *,
+    batch_size: int = 64,
+    attention: bool = False,
+    sort: bool = True,
 ) -> list[dict[str, np.ndarray]]:
-    """Translate many sentences, those of similar length together.
+    """Translate many sentences.
 
     Args:
         translate: `Translate`, or a SavedModel made from one.
         sentences: in any order.
         batch_size: sentences decoded at once.
         attention: also return what was attended to.
+        sort: decode sentences of similar length together, which is faster.
 
     Returns:
         For every sentence, in the order given, its row of every output.
     """
     function = _function(translate, attention)
-    order = sorted(range(len(sentences)), key=lambda index: len(sentences[index]))
+    order = list(range(len(sentences)))
+    if sort:
+        order.sort(key=lambda index: len(sentences[index]))
     rows: list[dict[str, np.ndarray]] = [{} for _ in sentences]
     for start in range(0, len(order), batch_size):
         indexes = order[start : start + batch_size]
@@ -199,34 +151,3 @@ def _function(translate: Any, attention: bool) -> Any:
     if isinstance(translate, Translate):
         return translate.translate_with_attention if attention else translate.translate
     return translate.signatures["with_attention" if attention else "serving_default"]
-
-
-def as_translations(sentences: Sequence[str], rows: Sequence[dict[str, Any]]) -> list[Translation]:
-    """Read the outputs with attention: cut padding and find the words of the subwords.
-
-    Args:
-        sentences: what was translated.
-        rows: what `translate_all` gave with attention.
-
-    Returns:
-        A translation for every sentence.
-    """
-    translations = []
-    for sentence, row in zip(sentences, rows, strict=True):
-        num_source = int(np.sum(row["source_ids"] != PAD))
-        num_target = int(np.sum(row["target_ids"] != PAD))
-        source_tokens = tuple(t.decode() for t in row["source_tokens"][:num_source])
-        target_tokens = tuple(t.decode() for t in row["target_tokens"][:num_target])
-        translations.append(
-            Translation(
-                source=sentence,
-                target=row["translations"].decode(),
-                score=float(row["scores"]),
-                source_tokens=source_tokens,
-                target_tokens=target_tokens,
-                source_words=words_of(source_tokens),
-                target_words=words_of(target_tokens),
-                attention=row["attention"][:, :, :num_target, :num_source],
-            )
-        )
-    return translations

@@ -42,7 +42,10 @@ class _Block(keras.layers.Layer):
         self.self_attention_norm = self._norm("self_attention_norm")
         self.feedforward_norm = self._norm("feedforward_norm")
         self.feedforward_inner = keras.layers.Dense(
-            feedforward_dim, activation=activation, dtype=self.dtype_policy, name="feedforward_inner"
+            feedforward_dim,
+            activation=activation,
+            dtype=self.dtype_policy,
+            name="feedforward_inner",
         )
         self.residual_dropout = keras.layers.Dropout(
             dropout_rate, dtype=self.dtype_policy, name="residual_dropout"

@@ -185,7 +185,9 @@ class MultiHeadAttention(keras.layers.MultiHeadAttention):
     ) -> tuple[Any, Any]:
         """Keras's documented override point: projected tensors in, context and weights out."""
         if use_causal_mask:
-            attention_mask = _merge_masks(attention_mask, causal().dense(query.shape[1], key.shape[1]))
+            attention_mask = _merge_masks(
+                attention_mask, causal().dense(query.shape[1], key.shape[1])
+            )
         if self.mechanism.position is not None:
             query_positions, key_positions = end_aligned_positions(
                 ops.shape(query)[1], ops.shape(key)[1]

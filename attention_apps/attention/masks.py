@@ -181,9 +181,7 @@ class _Compound(Mask):
     def from_config(cls, config: dict[str, Any]) -> Mask:
         """Build the parts, then the compound."""
         return cls(
-            **{
-                name: keras.saving.deserialize_keras_object(part) for name, part in config.items()
-            }
+            **{name: keras.saving.deserialize_keras_object(part) for name, part in config.items()}
         )
 
 

@@ -86,9 +86,7 @@ def sinusoidal_positions(positions: Any, dim: int, max_wavelength: float = 10000
     """
     index = ops.arange(dim, dtype="int32")
     exponent = ops.cast(2 * (index // 2), "float32") / dim
-    angles = ops.cast(positions, "float32")[:, None] * ops.exp(
-        -exponent * math.log(max_wavelength)
-    )
+    angles = ops.cast(positions, "float32")[:, None] * ops.exp(-exponent * math.log(max_wavelength))
     return ops.where(ops.equal(index % 2, 0), ops.sin(angles), ops.cos(angles))
 
 
@@ -151,9 +149,7 @@ class LearnedPositions(keras.layers.Layer):
     Reference: Gehring et al. 2017, "Convolutional Sequence to Sequence Learning".
     """
 
-    def __init__(
-        self, max_length: int, initializer: Any = "random_normal", **kwargs: Any
-    ) -> None:
+    def __init__(self, max_length: int, initializer: Any = "random_normal", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.max_length = max_length
         self.initializer = keras.initializers.get(initializer)
