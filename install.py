@@ -40,13 +40,17 @@ def main(root: Path) -> None:
     with _alone_in(root):
         if is_installed(root):
             return
-        # A killed pip can leave packages that look installed and are not: only a new .venv is sure.
+        # What was killed half-way can look installed and not be it: only a new .venv is sure.
         if (venv / "begun").exists() or not _runs(venv, "import pip"):
+            print(f"Making .venv with Python {sys.version.split()[0]}.", flush=True)
+            shutil.rmtree(venv, ignore_errors=True)
+            venv.mkdir()
+            (venv / "begun").touch()
             _make_venv(venv)
-        (venv / "begun").touch()
+            (venv / "begun").unlink()
         _install(root)
         (venv / "installed").write_text(_fingerprint(root))
-        (venv / "begun").unlink()
+        (venv / "begun").unlink(missing_ok=True)
 
 
 def is_installed(root: Path) -> bool:
@@ -89,10 +93,6 @@ def _runs(venv: Path, statement: str) -> bool:
 
 
 def _make_venv(venv: Path) -> None:
-    print(f"Making .venv with Python {sys.version.split()[0]}.", flush=True)
-    shutil.rmtree(venv, ignore_errors=True)
-    venv.mkdir()
-    (venv / "begun").touch()
     if _succeeds([sys.executable, "-m", "venv", str(venv)]):
         return
     # Some systems ship Python and pip without ensurepip, which `venv` needs to bring pip along.
@@ -110,7 +110,7 @@ def _succeeds(command: list[str]) -> bool:
 
 def _install(root: Path) -> None:
     """Run pip on the project, tell how far it is, and keep its whole output in .venv."""
-    print("Installing into .venv: about 2 minutes and 3 GB the first time.", flush=True)
+    print("Installing into .venv: 2 to 4 minutes and 3.4 GB the first time.", flush=True)
     began = time.monotonic()
     command = [str(root / ".venv" / "bin" / "python"), "-m", "pip", "install", "--no-input"]
     command += ["--disable-pip-version-check", "--constraint", "constraints.txt"]
@@ -140,13 +140,15 @@ def _install(root: Path) -> None:
                 if collected % 25 == 0:
                     print(f"  {collected} packages found", flush=True)
             elif line.startswith("Installing collected packages"):
-                print(f"  unpacking {collected} packages", flush=True)
+                # From here on pip changes what is there; a failure before this harms nothing.
+                (root / ".venv" / "begun").touch()
+                print(f"  unpacking {line.count(',') + 1} packages", flush=True)
     if pip.returncode != 0:
         lines = [line for line in log.read_text().splitlines() if "WARNING" not in line]
         print(*lines[-8:], sep="\n", file=sys.stderr)
         raise InstallError(
             "The installation failed (above: the end of .venv/install.log). "
-            "The first one needs a network and 3 GB; run the same command again."
+            "The first one needs a network and 3.4 GB; run the same command again."
         )
     print(f"Installed in {time.monotonic() - began:.0f} s.", flush=True)
 
@@ -157,5 +159,7 @@ if __name__ == "__main__":
     except InstallError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        print("\nInterrupted; the same command starts the installation anew.", file=sys.stderr)
+        print(
+            "\nInterrupted; the same command goes on with the installation anew.", file=sys.stderr
+        )
         sys.exit(130)

@@ -2,23 +2,29 @@
 
 import os
 import shutil
+import signal
 import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 import install
 
-# Stands for .venv/bin/python: `-c` succeeds, `-m pip` notes that it ran and ends as told.
+FOLDER = Path(install.__file__).parent
+
+# Stands for .venv/bin/python: `-c` succeeds, `-m pip` notes that it ran and does as it is told.
 PYTHON = """#!/bin/sh
 [ "$1" = -c ] && exit 0
 here=$(dirname "$0")
 echo pip >>"$here/ran"
 echo Collecting one
-echo "ERROR: no such package"
-exit $(cat "$here/status" 2>/dev/null || echo 0)
+. "$here/told"
 """
+NO_SUCH_PACKAGE = 'echo "ERROR: no such package"; exit 1'
+KILLED_WHILE_UNPACKING = 'echo "Installing collected packages: one"; sleep 0.2; kill -9 $PPID'
 
 
 @pytest.fixture
@@ -30,14 +36,17 @@ def project(tmp_path, monkeypatch):
     (root / "constraints.txt").write_text("keras==3.15.1\n")
 
     def make_venv(venv):
-        shutil.rmtree(venv, ignore_errors=True)
         (venv / "bin").mkdir(parents=True)
-        (venv / "begun").touch()
         (venv / "bin" / "python").write_text(PYTHON)
         (venv / "bin" / "python").chmod(0o755)
+        (venv / "bin" / "told").write_text('echo "Installing collected packages: one"')
 
     monkeypatch.setattr(install, "_make_venv", make_venv)
     return root
+
+
+def tell_pip(root, what):
+    (root / ".venv" / "bin" / "told").write_text(what)
 
 
 def runs_of_pip(root):
@@ -80,7 +89,21 @@ def test_moved_folder_is_installed_again(project):
     assert install.is_installed(moved)
 
 
-def break_by_killing_pip(venv):
+def break_by_killing_it_in_the_middle(venv):
+    wanted = venv.parent / "pyproject.toml"
+    before = wanted.read_text()
+    wanted.write_text("# changed\n")
+    tell_pip(venv.parent, KILLED_WHILE_UNPACKING)
+    program = f"import install, pathlib; install.main(pathlib.Path({str(venv.parent)!r}))"
+    finished = subprocess.run([sys.executable, "-c", program], cwd=FOLDER, capture_output=True)
+    assert finished.returncode == -signal.SIGKILL
+    wanted.write_text(before)
+    tell_pip(venv.parent, "")
+
+
+def break_by_killing_the_making_of_it(venv):
+    shutil.rmtree(venv)
+    venv.mkdir()
     (venv / "begun").touch()
 
 
@@ -101,7 +124,8 @@ def break_by_emptying_it(venv):
 @pytest.mark.parametrize(
     "break_it",
     [
-        break_by_killing_pip,
+        break_by_killing_it_in_the_middle,
+        break_by_killing_the_making_of_it,
         break_by_removing_python,
         break_by_a_dangling_link,
         break_by_emptying_it,
@@ -119,23 +143,39 @@ def test_broken_environment_is_made_anew(project, break_it):
 
 def test_environment_made_by_hand_is_filled(project):
     install._make_venv(project / ".venv")
-    (project / ".venv" / "begun").unlink()
     (project / ".venv" / "mine").touch()
     install.main(project)
     assert install.is_installed(project)
     assert (project / ".venv" / "mine").exists()
 
 
-def test_failed_installation_shows_why_and_starts_anew(project, capsys):
+def test_killed_making_of_the_environment_is_noticed(project, monkeypatch):
+    def killed(venv):
+        (venv / "bin").mkdir()
+        raise KeyboardInterrupt
+
+    make_venv = install._make_venv
+    monkeypatch.setattr(install, "_make_venv", killed)
+    with pytest.raises(KeyboardInterrupt):
+        install.main(project)
+    monkeypatch.setattr(install, "_make_venv", make_venv)
+    install.main(project)
+    assert install.is_installed(project)
+
+
+def test_failure_before_anything_changed_says_why_and_keeps_what_is_there(project, capsys):
     install.main(project)
     (project / "pyproject.toml").write_text("# changed\n")
-    (project / ".venv" / "bin" / "status").write_text("1")
+    tell_pip(project, NO_SUCH_PACKAGE)
     with pytest.raises(install.InstallError, match="run the same command again"):
         install.main(project)
     assert "ERROR: no such package" in capsys.readouterr().err
     assert not install.is_installed(project)
+    tell_pip(project, "")
+    (project / ".venv" / "mine").touch()
     install.main(project)
     assert install.is_installed(project)
+    assert (project / ".venv" / "mine").exists()
 
 
 def test_two_at_once_install_once(project):
@@ -174,7 +214,7 @@ def test_unsuitable_python_is_refused_in_one_sentence(project, monkeypatch):
 def test_make_without_a_python_says_so():
     finished = subprocess.run(
         ["make", "--no-print-directory", "setup", "PYTHON="],
-        cwd=install.__file__.rsplit("/", 1)[0],
+        cwd=FOLDER,
         capture_output=True,
         text=True,
     )
