@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import Random
-from typing import Final
+from typing import Final, TypeVar
 
+from translation.grammar.circumstances import (
+    SOMEONE,
+    Circumstances,
+    Wish,
+    adverbs,
+    draw_circumstances,
+    draw_tense,
+    is_calm,
+)
 from translation.grammar.function_words import PRONOUNS
-from translation.grammar.lexicon import ADVERBS, NOUNS, VERBS, Adjective, Adverb, Noun, Spot, Verb, matching
+from translation.grammar.lexicon import NOUNS, VERBS, Adjective, Adverb, Noun, Spot, Verb, matching
 from translation.grammar.phrases import ADJECTIVES_OF, PEOPLE, Entry, Phrases, entry_of
 from translation.grammar.structure import (
     Clause,
@@ -33,13 +42,11 @@ _FRAME_WEIGHTS: Final = {
     "put": 5,
     "carry": 3,
 }
-_FRAMES: Final = tuple(_FRAME_WEIGHTS)
-_CUMULATIVE: Final = tuple(sum(list(_FRAME_WEIGHTS.values())[: n + 1]) for n in range(len(_FRAMES)))
+_FRAMES: Final = tuple(frame for frame, weight in _FRAME_WEIGHTS.items() for _ in range(weight))
 _CLAUSAL: Final = ("that", "whether", "to")
 _GOVERNING: Final = ("object", "dative", "both")
 """Frames whose object a relative clause can be about."""
 _QUALIFIED: Final = tuple(noun for noun in NOUNS if ADJECTIVES_OF[noun] and not noun.needs_owner)
-_SOMEONE: Final = matching("=man")[0]
 _PAIRS: Final = frozenset(matching("pair"))
 
 
@@ -64,64 +71,19 @@ _SUBJECT_OF: Final = _by_noun("subjects")
 _OBJECT_OF: Final = _by_noun("objects")
 
 
-def _adverbs(kind: str, tense: str = "") -> tuple[Adverb, ...]:
-    return tuple(a for a in ADVERBS if a.kind == kind and (not tense or tense in a.tenses))
-
-
-_TIMES: Final = {
-    tense: _adverbs("time", tense)
-    for tense in ("present", "progressive", "past", "perfect", "future", "modal")
-}
-_FREQUENCIES: Final = _adverbs("frequency")
-_ASPECTS: Final = _adverbs("aspect")
-_PLACES: Final = _adverbs("place")
-_MEANS: Final = _adverbs("means")
-_MODALS: Final = {
-    "now": ("can", "must", "have to", "want to", "should", "may"),
-    "past": ("can", "have to", "want to"),
-}
+_MEANS: Final = adverbs("means")
+Chosen = TypeVar("Chosen")
 
 
 class DeadEnd(Exception):
     """This attempt led nowhere; another may."""
 
 
-@dataclass(frozen=True)
-class Wish:
-    """What a clause is to be."""
-
-    era: str
-    """`now` or `past`."""
-    verbal: frozenset[str] = frozenset()
-    """modal, perfect, future, passive, negation, separable, ditransitive: these and no others."""
-    nominal: tuple[str, ...] = ()
-    """relative, genitive, coordination: each of them once."""
-    inverted: bool = False
-    frame: str = ""
-    """A frame of verbs; empty for any but that, whether, to and weather."""
-    subject: Phrase | None = None
-    """The subject if it is given."""
-    doer: Entry | None = None
-    """The noun of a subject that is given as a pronoun or left out."""
-    head: Nominal | None = None
-    """What a relative clause tells about."""
-    infinitive: bool = False
-    adverbs: float = 1.0
-    """How many, relative to what is usual."""
-    tenses: tuple[str, ...] = ()
-    """The simple tenses to choose from, if not those of the era."""
-    eventful: bool = False
-    """Whether something has to happen in it."""
-    passing: bool = False
-    """Whether a quality has to be one that passes."""
-    relative: frozenset[str] = frozenset()
-    """What is verbal about the relative clause."""
-
-
 class Clauses:
     """The clauses of one sentence, no verb or noun twice."""
 
     def __init__(self, random: Random) -> None:
+        """Begin a sentence, with `random` as the only source of chance."""
         self._random = random
         self._phrases = Phrases(random)
         self._verbs_used: set[str] = set()
@@ -142,23 +104,43 @@ class Clauses:
         if subject is None and gap != "subject" and not wish.infinitive:
             subject = self._subject(wish, verb, sites.get("subject", ""))
         doer = wish.doer or entry_of(wish.head if gap == "subject" else subject)
-        clause = Clause(
+        object_ = None if gap == "object" else self._object(wish, verb, sites, subject)
+        recipient = self._recipient(verb, subject)
+        goal = self._goal(wish, verb, sites.get("goal", ""))
+        quality = self._quality(wish, verb, doer, subject) if verb.frame == "quality" else None
+        tense, modal = "present", ""
+        when = Circumstances()
+        if not wish.infinitive:
+            tense, modal = draw_tense(self._random, wish, verb, doer)
+            heavy = _is_heavy(object_) or (goal is not None and _is_heavy(goal.phrase))
+            lasting = quality is not None and not quality.is_state
+            when = draw_circumstances(
+                self._random, wish, verb, tense, modal, heavy=heavy, lasting=lasting
+            )
+        place: Prepositional | Adverb | None = when.place
+        if place is None and when.placed:
+            place = self._place(verb.places)
+        return Clause(
             verb,
             subject=subject,
-            object=None if gap == "object" else self._object(wish, verb, sites.get("object", ""), subject),
-            recipient=self._recipient(verb, subject),
-            goal=self._goal(wish, verb, sites.get("goal", "")),
+            object=object_,
+            recipient=recipient,
+            quality=quality,
+            goal=goal,
+            tense=tense,
+            modal=modal,
             passive="passive" in wish.verbal,
             negated="negation" in wish.verbal,
+            time=when.time,
+            frequency=when.frequency,
+            manner=when.manner,
+            place=place,
+            means=self._choose(_MEANS) if "means" in verb.flags else None,
+            front=when.front,
         )
-        if verb.frame == "quality":
-            clause = replace(clause, quality=self._quality(wish, verb, doer, subject))
-        if "means" in verb.flags:
-            clause = replace(clause, means=self._random.choice(_MEANS))
-        if wish.infinitive:
-            return clause
-        clause = self._timed(clause, wish, doer)
-        return self._with_adverbs(clause, wish)
+
+    def _choose(self, pool: Sequence[Chosen]) -> Chosen:
+        return pool[int(self._random.random() * len(pool))]
 
     def _chance(self, probability: float) -> bool:
         return self._random.random() < probability
@@ -167,7 +149,7 @@ class Clauses:
 
     def _verb(self, wish: Wish, gap: str) -> Verb:
         for _ in range(25):
-            verb = self._random.choice(self._candidates(wish, gap))
+            verb = self._choose(self._candidates(wish, gap))
             if verb.english.base not in self._verbs_used and self._suits(verb, wish, gap):
                 return verb
         raise DeadEnd
@@ -187,7 +169,7 @@ class Clauses:
         elif "passive" in wish.verbal:
             found = _VERBS["object", separable]
         else:
-            (frame,) = self._random.choices(_FRAMES, cum_weights=_CUMULATIVE)
+            frame = self._choose(_FRAMES)
             found = _VERBS.get((frame, separable), ()) or _VERBS["object", separable]
         if not found:
             raise DeadEnd
@@ -202,7 +184,7 @@ class Clauses:
             return False
         if "passive" in wanted and "passive" not in flags:
             return False
-        if (wish.inverted or wish.infinitive) and _is_calm(verb):
+        if (wish.inverted or wish.infinitive) and is_calm(verb):
             return False
         if stative and "able" not in flags and not wanted.isdisjoint(("modal", "perfect")):
             return False
@@ -227,7 +209,7 @@ class Clauses:
             doer = wish.head.noun
         if doer is None:
             given = wish.subject is not None
-            return not given or verb.frame == "quality" or _SOMEONE in verb.suits
+            return not given or verb.frame == "quality" or SOMEONE in verb.suits
         if verb.frame == "quality":
             return isinstance(doer, Noun) and bool(ADJECTIVES_OF[doer])
         if isinstance(wish.subject, Personal) and verb.telling == "subject":
@@ -238,7 +220,12 @@ class Clauses:
         """Which phrase of the clause gets which of the nominal constructions."""
         free = []
         passive = "passive" in wish.verbal
-        if wish.subject is None and gap != "subject" and not wish.infinitive and verb.frame != "weather":
+        if (
+            wish.subject is None
+            and gap != "subject"
+            and not wish.infinitive
+            and verb.frame != "weather"
+        ):
             free.append("subject")
         if verb.objects and gap != "object" and not passive and "bare" not in verb.flags:
             free.append("object")
@@ -255,7 +242,7 @@ class Clauses:
             ]
             if not fitting:
                 raise DeadEnd
-            site = self._random.choice(fitting)
+            site = self._choose(fitting)
             free.remove(site)
             sites[site] = wanted
         return sites
@@ -271,23 +258,30 @@ class Clauses:
             pool = _QUALIFIED if lasting else PEOPLE
         if special:
             return self._special(special, pool, "subject", wish)
-        human = _SOMEONE in verb.suits or verb.frame == "quality"
+        human = SOMEONE in verb.suits or verb.frame == "quality"
         likely = 0.35 if wish.head is not None else 0.13
-        if human and "passive" not in wish.verbal and verb.telling != "subject" and self._chance(likely):
-            key = self._random.choice(("I", "you", "he", "she", "we", "they"))
+        if (
+            human
+            and "passive" not in wish.verbal
+            and verb.telling != "subject"
+            and self._chance(likely)
+        ):
+            key = self._choose(("I", "you", "he", "she", "we", "they"))
             if not (key == "you" and wish.era == "past"):
                 return Personal(PRONOUNS[key])
         definite = "negation" in wish.verbal or wish.head is not None
         return self._phrases.phrase(self._pick(pool), "subject", definite=definite)
 
-    def _object(self, wish: Wish, verb: Verb, special: str, subject: Phrase | None) -> Phrase | None:
+    def _object(
+        self, wish: Wish, verb: Verb, sites: dict[str, str], subject: Phrase | None
+    ) -> Phrase | None:
         if not verb.objects:
             return None
         if "passive" in wish.verbal:
             if self._chance(0.45):
                 return None
             return self._phrases.phrase(self._pick(verb.subjects), "subject", definite=True)
-        if special:
+        if special := sites.get("object", ""):
             return self._special(special, verb.objects, "object", wish)
         if "pronoun" in verb.flags and verb.telling != "object" and self._chance(0.12):
             return self._object_pronoun(subject)
@@ -304,7 +298,7 @@ class Clauses:
         return phrase
 
     def _object_pronoun(self, subject: Phrase | None) -> Personal:
-        key = self._random.choice(("I", "you", "he", "she", "we", "they"))
+        key = self._choose(("I", "you", "he", "she", "we", "they"))
         pronoun = PRONOUNS[key]
         if isinstance(subject, Personal) and subject.pronoun.person == pronoun.person:
             raise DeadEnd
@@ -320,7 +314,7 @@ class Clauses:
     def _goal(self, wish: Wish, verb: Verb, special: str) -> Prepositional | None:
         if not verb.goals:
             return None
-        spot = self._random.choice(verb.goals)
+        spot = self._choose(verb.goals)
         self._pick((spot.noun,))
         case = "accusative"
         if verb.frame == "spot" or spot.german in ("zu", "nach"):
@@ -354,7 +348,11 @@ class Clauses:
             return owned
         entry = pool[0] if picked else self._pick(pool)
         phrase = self._phrases.phrase(entry, role, definite=definite or role == "object")
-        if not isinstance(phrase, Nominal) or phrase.content is not None or phrase.wearing is not None:
+        if (
+            not isinstance(phrase, Nominal)
+            or phrase.content is not None
+            or phrase.wearing is not None
+        ):
             raise DeadEnd
         era, tenses = wish.era, ("present", "past", "progressive") if wish.era == "now" else ()
         inner = Wish(era, verbal=wish.relative, head=phrase, adverbs=0.3, tenses=tenses)
@@ -372,9 +370,9 @@ class Clauses:
         self, wish: Wish, verb: Verb, doer: Entry | None, subject: Phrase | None
     ) -> Adjective:
         """What the subject is, looks or becomes; nothing that is at odds with what it is called."""
-        noun = doer if isinstance(doer, Noun) else _SOMEONE
+        noun = doer if isinstance(doer, Noun) else SOMEONE
         described = wish.head or subject
-        said = described.adjectives if isinstance(described, Nominal) else ()
+        said = described.adjectives if isinstance(described, Nominal) else wish.called
         lasting = verb.english.base == "be" and not (wish.passing or wish.inverted or said)
         fitting = [
             adjective
@@ -383,83 +381,13 @@ class Clauses:
         ]
         if not fitting or any(adjective.is_state for adjective in said):
             raise DeadEnd
-        return self._random.choice(fitting)
+        return self._choose(fitting)
 
-    # Time and circumstances
-
-    def _timed(self, clause: Clause, wish: Wish, doer: Entry | None) -> Clause:
-        """The clause with its tense and its modal."""
-        flags = clause.verb.flags
-        if "modal" in wish.verbal:
-            options = list(_MODALS[wish.era])
-            if clause.negated:
-                options = [modal for modal in options if modal != "must"]
-            if doer is not None and doer.tags.isdisjoint(("person", "animal")):
-                options = [modal for modal in options if modal in ("can", "must", "have to")]
-            if "stative" in flags:
-                options = ["can"]
-            modal = self._random.choice(options)
-            return replace(clause, modal=modal, tense="past" if wish.era == "past" else "present")
-        for tense in ("perfect", "future"):
-            if tense in wish.verbal:
-                return replace(clause, tense=tense)
-        tenses = wish.tenses or (("present", "progressive") if wish.era == "now" else ("past",))
-        tense = self._random.choice(tenses)
-        if tense == "progressive" and (clause.passive or not flags.isdisjoint(("stative", "simple"))):
-            tense = "present"
-        return replace(clause, tense=tense)
-
-    def _with_adverbs(self, clause: Clause, wish: Wish) -> Clause:
-        verb, many = clause.verb, wish.adverbs
-        key = clause.tense
-        if clause.modal:
-            key = "modal" if clause.tense == "present" else "past"
-        elif verb.frame == "quality" and key == "present":
-            key = "progressive"
-        calm = _is_calm(verb)
-        if clause.quality is not None:
-            calm = not clause.quality.is_state
-        heavy = _is_heavy(clause.object) or _is_heavy(clause.goal and clause.goal.phrase)
-        spots: tuple[Spot, ...] = () if heavy or clause.passive else verb.places
-        place: Prepositional | Adverb | None = None
-        front = ""
-        time = None
-        if wish.inverted:
-            front = "place" if verb.places and self._chance(0.3) else "time"
-        if spots or front == "place":
-            if front == "place" or "placed" in verb.flags or self._chance(0.38 * many):
-                place = self._place(verb.places, adverb=front != "place" and self._chance(0.12))
-        if front == "time" or not (calm or heavy or front) and self._chance(0.22 * many):
-            time = self._random.choice(_TIMES[key])
-        frequency = manner = None
-        busy = (place is not None) + (time is not None)
-        if clause.tense == "perfect" and not clause.negated and time is None:
-            if self._chance(0.45):
-                frequency = self._random.choice(_ASPECTS)
-        elif key in ("present", "past") and not (clause.modal or clause.negated or time or calm):
-            often = not (wish.eventful or "accident" in verb.flags or verb.frame == "weather")
-            if often and self._chance(0.16 * many):
-                frequency = self._random.choice(_FREQUENCIES)
-        if verb.manners and busy < 2 and not (heavy or clause.negated or clause.passive):
-            if self._chance(0.2 * many):
-                manner = self._random.choice(verb.manners)
-        return replace(
-            clause, time=time, place=place, frequency=frequency, manner=manner, front=front
-        )
-
-    def _place(self, spots: Sequence[Spot], *, adverb: bool) -> Prepositional | Adverb:
-        if adverb:
-            return self._random.choice(_PLACES)
-        spot = self._random.choice(spots)
+    def _place(self, spots: Sequence[Spot]) -> Prepositional:
+        spot = self._choose(spots)
         self._pick((spot.noun,))
         phrase = self._phrases.phrase(spot.noun, "place")
         return Prepositional(spot.english, spot.german, "dative", phrase)
-
-
-def _is_calm(verb: Verb) -> bool:
-    """Whether it lasts, so that it is odd to say when or how often."""
-    things = verb.frame == "spot" and _SOMEONE not in verb.suits
-    return ("stative" in verb.flags and verb.frame != "quality") or things
 
 
 def _is_heavy(phrase: Phrase | None) -> bool:

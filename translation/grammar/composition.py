@@ -6,11 +6,12 @@ from dataclasses import replace
 from random import Random
 from typing import Final
 
-from translation.grammar.clauses import Clauses, DeadEnd, Wish
+from translation.grammar.circumstances import Wish
+from translation.grammar.clauses import Clauses, DeadEnd
 from translation.grammar.phrases import entry_of, pronoun_for
 from translation.grammar.structure import (
-    CONSTRUCTIONS,
     Clause,
+    Nominal,
     Personal,
     Prepositional,
     Sentence,
@@ -33,6 +34,7 @@ _WEIGHTS: Final = {
     "coordination": 10,
     "genitive": 10,
 }
+_LOTS: Final = tuple(name for name, weight in _WEIGHTS.items() for _ in range(weight))
 _HOW_MANY: Final = (0, 1, 1, 1, 1, 2, 2, 2, 2, 3)
 _VERBAL: Final = (
     "modal",
@@ -50,13 +52,13 @@ _CONJUNCTIONS: Final = {
     "past": ("because", "because", "although", "when/past", "while", "before"),
 }
 _REASONS: Final = ("because", "although")
+_WITH_WEATHER: Final = (*_REASONS, "when/now", "when/past", "if")
 
 
 def draw_constructions(random: Random) -> frozenset[str]:
     """Which constructions the next sentence is to have: none to three of them."""
     count = random.choice(_HOW_MANY)
-    weights = list(_WEIGHTS.values())
-    return frozenset(random.choices(CONSTRUCTIONS, weights, k=count))
+    return frozenset(random.choice(_LOTS) for _ in range(count))
 
 
 def compose(random: Random, wanted: frozenset[str]) -> Sentence | None:
@@ -92,11 +94,12 @@ class _Composer:
         if "subordinate" in wanted and not frame and random.random() < 0.4:
             frame = random.choice(("that", "that", "that", "whether"))
         verbal = self._shared(joins, frame)
-        nominal = [name for name in ("relative", "genitive") if name in wanted]
+        nominal: list[str] = [name for name in ("relative", "genitive") if name in wanted]
         if joins == "phrases":
             nominal.append("coordination")
         random.shuffle(nominal)
-        in_main, in_other = tuple(nominal), ()
+        in_main: tuple[str, ...] = tuple(nominal)
+        in_other: tuple[str, ...] = ()
         if "subordinate" in wanted and random.random() < 0.3:
             in_main, in_other = in_other, in_main
         main = Wish(
@@ -154,9 +157,7 @@ class _Composer:
             return self._clauses.clause(wish)
         clause = self._clauses.clause(replace(wish, adverbs=0.0))
         doer = wish.doer or entry_of(clause.subject)
-        inner = Wish(
-            wish.era, infinitive, subject=clause.subject, doer=doer, infinitive=True
-        )
+        inner = Wish(wish.era, infinitive, subject=clause.subject, doer=doer, infinitive=True)
         return replace(clause, infinitive=self._clauses.clause(inner))
 
     def _with_verbs_joined(self, wish: Wish) -> Sentence:
@@ -213,9 +214,8 @@ class _Composer:
         if wish.subject is not None:
             if conjunction in _REASONS and self._random.random() < 0.4:
                 return replace(wish, frame="quality")
-        elif conjunction in (*_REASONS, "when/now", "when/past", "if"):
-            if self._random.random() < 0.2:
-                return replace(wish, frame="weather")
+        elif conjunction in _WITH_WEATHER and self._random.random() < 0.2:
+            return replace(wish, frame="weather")
         return wish
 
     def _about_same(self, wish: Wish, first: Clause) -> Wish:
@@ -233,4 +233,5 @@ class _Composer:
             rival is None or rival.english == pronoun.english for rival in rivals
         ):
             return wish
-        return replace(wish, subject=Personal(pronoun), doer=doer)
+        called = first.subject.adjectives if isinstance(first.subject, Nominal) else ()
+        return replace(wish, subject=Personal(pronoun), doer=doer, called=called)

@@ -98,7 +98,9 @@ class _Derivation:
         stop = Word(".", (self._link(),))
         return _align([*english, stop], _punctuate([*german, stop]))
 
-    def _joined(self, main: Clause, conjunction: str, clause: Clause) -> tuple[list[Word], list[Word]]:
+    def _joined(
+        self, main: Clause, conjunction: str, clause: Clause
+    ) -> tuple[list[Word], list[Word]]:
         link = self._link()
         one = [Word(conjunction, (link,))]
         other = [Word({"and": "und", "but": "aber"}[conjunction], (link,))]
@@ -157,15 +159,15 @@ class _Derivation:
         return english, german
 
     def _parts(self, clause: Clause, negation: int) -> Parts:
-        verb = clause.verb
         parts: Parts = {}
         if clause.subject is not None:
             parts["subject"] = self._phrase(clause.subject, "nominative")
         kein = clause.negated and _takes_kein(clause)
         if clause.object is not None:
-            parts["agent" if clause.passive else "object"] = self._object(clause, negation * kein)
+            wording = self._object(clause, clause.object, negation if kein else 0)
+            parts["agent" if clause.passive else "object"] = wording
         if clause.recipient is not None:
-            parts["recipient"] = self._recipient(clause)
+            parts["recipient"] = self._recipient(clause, clause.recipient)
         if clause.negated and not kein:
             parts["not"] = Wording([], [Word("nicht", (negation,))], [])
         if clause.quality is not None:
@@ -180,24 +182,22 @@ class _Derivation:
                 parts[name] = self._prepositional(part)
         return parts
 
-    def _object(self, clause: Clause, negation: int) -> Wording:
+    def _object(self, clause: Clause, phrase: Phrase, negation: int) -> Wording:
         verb = clause.verb
         if clause.passive:
-            return self._prepositional(Prepositional("by", "von", "dative", clause.object))
+            return self._prepositional(Prepositional("by", "von", "dative", phrase))
         if verb.preposition:
-            english = verb.english.preposition
+            preposition = verb.english.preposition
             return self._prepositional(
-                Prepositional(english, verb.preposition, verb.case, clause.object)
+                Prepositional(preposition, verb.preposition, verb.case, phrase)
             )
         if "bare" in verb.flags:
-            english, german, _ = self._phrase(clause.object, verb.case)
-            article, *rest = german
-            noun = rest[0]._replace(links=rest[0].links + article.links)
-            return Wording(english, [noun], [])
-        return self._phrase(clause.object, verb.case, negation)
+            english, (article, noun), _ = self._phrase(phrase, verb.case)
+            return Wording(english, [noun._replace(links=noun.links + article.links)], [])
+        return self._phrase(phrase, verb.case, negation)
 
-    def _recipient(self, clause: Clause) -> Wording:
-        wording = self._phrase(clause.recipient, "dative")
+    def _recipient(self, clause: Clause, phrase: Phrase) -> Wording:
+        wording = self._phrase(phrase, "dative")
         if "to" not in clause.verb.flags:
             return wording
         link = self._link()
@@ -234,7 +234,7 @@ class _Derivation:
             german = [Word(contracted, (link, *first.links)), *rest]
         return Wording(english + wording.english, german, wording.tail)
 
-    def _phrase(self, phrase: Phrase | None, case: str, negation: int = 0) -> Wording:
+    def _phrase(self, phrase: Phrase, case: str, negation: int = 0) -> Wording:
         if isinstance(phrase, Nominal):
             return self._nominal(phrase, case, negation)
         link = (self._link(),)
@@ -244,14 +244,12 @@ class _Derivation:
             return Wording([Word(english, link)], [Word(pronoun.german[case], link)], [])
         if isinstance(phrase, Named):
             return Wording([Word(phrase.name.english, link)], [Word(phrase.name.german, link)], [])
-        if isinstance(phrase, Together):
-            first, second = self._phrase(phrase.first, case), self._phrase(phrase.second, case)
-            return Wording(
-                [*first.english, Word("and", link), *second.english],
-                [*first.german, *first.tail, Word("und", link), *second.german],
-                second.tail,
-            )
-        raise ValueError(f"Expected a phrase of the grammar. Received: {phrase!r}")
+        first, second = self._phrase(phrase.first, case), self._phrase(phrase.second, case)
+        return Wording(
+            [*first.english, Word("and", link), *second.english],
+            [*first.german, *first.tail, Word("und", link), *second.german],
+            second.tail,
+        )
 
     def _nominal(self, nominal: Nominal, case: str, negation: int = 0) -> Wording:
         article_link = self._link()
@@ -302,9 +300,7 @@ class _Derivation:
         links = (link, negation) if negation else (link,)
         return english, [Word(german, links)] if german else []
 
-    def _head(
-        self, nominal: Nominal, case: str, declension: str
-    ) -> tuple[list[Word], list[Word]]:
+    def _head(self, nominal: Nominal, case: str, declension: str) -> tuple[list[Word], list[Word]]:
         """Adjectives, noun and content."""
         noun, plural = nominal.noun, nominal.plural
         ending = PARADIGMS[declension][case, "plural" if plural else noun.gender]
@@ -353,7 +349,9 @@ def _punctuate(words: list[Word]) -> list[Word]:
     kept: list[Word] = []
     for word in words:
         if kept and kept[-1].text == "," and word.text in ",.":
-            word = word._replace(links=word.links + kept[-1].links if word.text == "," else word.links)
+            word = word._replace(
+                links=word.links + kept[-1].links if word.text == "," else word.links
+            )
             kept[-1] = word
         else:
             kept.append(word)

@@ -47,7 +47,7 @@ class Modal:
     """Empty where it has none."""
     german: GermanVerb
     negation: str
-    """How English negates it: `cannot`, `not` after the first word, `do`, or empty for not at all."""
+    """How English negates it: `cannot`, `not`, `do`, or empty where it would mean another thing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -35,7 +35,7 @@ PARADIGMS: Final = {name: _read(table) for name, table in _TABLES.items()}
 """Paradigm -> (case, gender) -> form or ending."""
 
 PERSONS: Final = ((1, False), (2, False), (3, False), (1, True), (3, True))
-"""Person and number (True = plural) of every subject of this grammar; `you` is one familiar person."""
+"""Person and number (True = plural) of the subjects of this grammar; `you` is one friend."""
 
 CONTRACTIONS: Final = {
     ("in", "dem"): "im",
@@ -134,7 +134,9 @@ def german_verb(entry: str) -> GermanVerb:
         present[2, False] = "wirst"
     past_plural = past + "n" if past.endswith("e") else past + "en"
     past_second = past + "st"
-    past_forms = dict(zip(PERSONS, (past, past_second, past, past_plural, past_plural), strict=True))
+    past_forms = dict(
+        zip(PERSONS, (past, past_second, past, past_plural, past_plural), strict=True)
+    )
     return GermanVerb(infinitive, prefix, participle, auxiliary, present, past_forms)
 
 

@@ -127,7 +127,7 @@ class Verb:
     """Where it may happen."""
     manners: tuple[Adverb, ...]
     telling: str
-    """What tells which sense of an ambiguous English verb is meant: object, subject, ..., or empty."""
+    """What tells which sense of an ambiguous English verb is meant, e.g. `object`; or empty."""
     flags: frozenset[str]
     suits: frozenset[Noun | Name] = field(repr=False)
     """Its subjects as a set."""

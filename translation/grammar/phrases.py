@@ -66,6 +66,7 @@ class Phrases:
     """Noun phrases of one sentence, no noun twice."""
 
     def __init__(self, random: Random) -> None:
+        """Begin a sentence, with `random` as the only source of chance."""
         self._random = random
         self._used: set[Entry] = set()
 
@@ -76,7 +77,7 @@ class Phrases:
     def pick(self, pool: Sequence[Entry], *, owned: bool = False) -> Entry | None:
         """A noun or name that the sentence does not have yet, and that can be `owned`."""
         for _ in range(6):
-            entry = self._random.choice(pool)
+            entry = pool[int(self._random.random() * len(pool))]
             if entry in self._used:
                 continue
             if owned and not (isinstance(entry, Noun) and _can_be_owned(entry)):
@@ -122,14 +123,14 @@ class Phrases:
         plural = entry.counts and not entry.owners and random.random() < 0.15
         adjectives = self.adjectives(entry, 0.25)
         if entry.owners and (entry.needs_owner or random.random() < 0.7):
-            owner = self.pick(matching(random.choice(entry.owners)))
-            if not isinstance(owner, Noun):
+            whole = self.pick(matching(random.choice(entry.owners)))
+            if not isinstance(whole, Noun):
                 return None
             determiner = random.choice(("the", "the", "the", "this", "a"))
-            if "owned" in owner.tags and random.random() < 0.3:
+            if "owned" in whole.tags and random.random() < 0.3:
                 determiner = random.choice(_POSSESSIVES)
-            whole = Nominal(owner, determiner, self.adjectives(owner, 0.25))
-            return Nominal(entry, "the", adjectives, plural, owner=whole)
+            owner = Nominal(whole, determiner, self.adjectives(whole, 0.25))
+            return Nominal(entry, "the", adjectives, plural, owner=owner)
         someone = self.pick(PEOPLE)
         if someone is None or not ("owned" in entry.tags or "kin" in entry.tags):
             return None

@@ -76,7 +76,7 @@ class Prepositional:
     english: str
     german: str
     case: str
-    phrase: Nominal | Named
+    phrase: Phrase
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Clause:
     quality: Adjective | None = None
     goal: Prepositional | None = None
     tense: str = "present"
-    """present, progressive, past, perfect or future; with a modal or in the passive present or past."""
+    """present, progressive, past, perfect, future; with modals and in the passive present, past."""
     modal: str = ""
     passive: bool = False
     """The subject is what the verb is done to; the agent is the `object`, or None."""
@@ -135,22 +135,27 @@ class Sentence:
 
 def constructions(sentence: Sentence) -> frozenset[str]:
     """Which of CONSTRUCTIONS a sentence has, anywhere in it."""
-    return frozenset(_sentence_constructions(sentence))
-
-
-def _sentence_constructions(sentence: Sentence) -> Iterator[str]:
-    yield from _clause_constructions(sentence.main)
+    found = set()
     if sentence.subordinate is not None:
-        yield "subordinate"
-        yield from _clause_constructions(sentence.subordinate.clause)
+        found.add("subordinate")
     if sentence.subordinate_first:
-        yield "inversion"
+        found.add("inversion")
     if sentence.joined is not None:
-        yield "coordination"
-        yield from _clause_constructions(sentence.joined[1])
+        found.add("coordination")
+    for clause in clauses(sentence):
+        found.update(_of_clause(clause))
+        for phrase in phrases(clause):
+            if isinstance(phrase, Together):
+                found.add("coordination")
+            elif isinstance(phrase, Nominal):
+                if phrase.owner is not None:
+                    found.add("genitive")
+                if phrase.relative is not None:
+                    found.add("relative")
+    return frozenset(found)
 
 
-def _clause_constructions(clause: Clause) -> Iterator[str]:
+def _of_clause(clause: Clause) -> Iterator[str]:
     if clause.modal:
         yield "modal"
     if clause.tense in ("perfect", "future"):
@@ -161,34 +166,59 @@ def _clause_constructions(clause: Clause) -> Iterator[str]:
         yield "negation"
     if clause.verb.german.prefix:
         yield "separable"
-    if clause.verb.frame == "both":
+    if clause.recipient is not None:
         yield "ditransitive"
-    if clause.front:
-        yield "inversion"
-    for phrase in (clause.subject, clause.object, clause.recipient):
-        yield from _phrase_constructions(phrase)
-    for place in (clause.goal, clause.place):
-        if isinstance(place, Prepositional):
-            yield from _phrase_constructions(place.phrase)
     if clause.complement is not None:
         yield "subordinate"
-        yield from _clause_constructions(clause.complement.clause)
     if clause.infinitive is not None:
         yield "infinitive"
-        yield from _clause_constructions(clause.infinitive)
+    if clause.front:
+        yield "inversion"
 
 
-def _phrase_constructions(phrase: Phrase | None) -> Iterator[str]:
-    if isinstance(phrase, Together):
-        yield "coordination"
-        yield from _phrase_constructions(phrase.first)
-        yield from _phrase_constructions(phrase.second)
-    if not isinstance(phrase, Nominal):
-        return
-    if phrase.owner is not None:
-        yield "genitive"
-        yield from _phrase_constructions(phrase.owner)
-    yield from _phrase_constructions(phrase.wearing)
-    if phrase.relative is not None:
-        yield "relative"
-        yield from _clause_constructions(phrase.relative.clause)
+def nouns(sentence: Sentence) -> Iterator[Noun | Name]:
+    """Every noun and name of a sentence, but for those of its adverbs."""
+    for clause in clauses(sentence):
+        for phrase in phrases(clause):
+            if isinstance(phrase, Named):
+                yield phrase.name
+            elif isinstance(phrase, Nominal):
+                yield phrase.noun
+                if phrase.content is not None:
+                    yield phrase.content
+
+
+def clauses(sentence: Sentence) -> Iterator[Clause]:
+    """Every clause of a sentence."""
+    waiting = [sentence.main]
+    if sentence.subordinate is not None:
+        waiting.append(sentence.subordinate.clause)
+    if sentence.joined is not None:
+        waiting.append(sentence.joined[1])
+    while waiting:
+        clause = waiting.pop()
+        yield clause
+        if clause.complement is not None:
+            waiting.append(clause.complement.clause)
+        if clause.infinitive is not None:
+            waiting.append(clause.infinitive)
+        for phrase in phrases(clause):
+            if isinstance(phrase, Nominal) and phrase.relative is not None:
+                waiting.append(phrase.relative.clause)
+
+
+def phrases(clause: Clause) -> Iterator[Phrase]:
+    """Every phrase of a clause, but for those of other clauses in it."""
+    waiting = [clause.subject, clause.object, clause.recipient]
+    for part in (clause.goal, clause.place):
+        if isinstance(part, Prepositional):
+            waiting.append(part.phrase)
+    while waiting:
+        phrase = waiting.pop()
+        if phrase is None:
+            continue
+        yield phrase
+        if isinstance(phrase, Together):
+            waiting += [phrase.first, phrase.second]
+        elif isinstance(phrase, Nominal):
+            waiting += [phrase.owner, phrase.wearing]
