@@ -2,9 +2,8 @@
 # on a machine that has only git, make and Python 3.11 with pip, can be run again at any time, and
 # needs no network once installed. Another Python: make PYTHON=/path/to/python3.12 test
 
-PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3 python; do \
-	$$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
-	&& { command -v $$name; break; }; done)
+PYTHON ?= python3.11 python3.12 python3.13 python3 python
+SUITABLE = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 RUN = .venv/bin/python -m
 PORT ?= 6006
 
@@ -39,6 +38,8 @@ board: setup
 		--samples_per_plugin images=1000,text=1000,attention=1000
 
 setup:
-	@python="$(PYTHON)"; test -n "$$python" || { \
-		echo "error: no Python 3.11, 3.12 or 3.13 found; name one: make PYTHON=/path/to/python3.11" >&2; \
-		exit 1; }; "$$python" install.py
+	@for python in $(PYTHON); do \
+		"$$python" -c '$(SUITABLE)' 2>/dev/null && exec "$$python" install.py; \
+	done; \
+	echo "error: no Python 3.11, 3.12 or 3.13 among: $(PYTHON)." \
+		"Name one: make PYTHON=/path/to/python3.11 ..." >&2; exit 1

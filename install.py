@@ -18,8 +18,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PYTHONS = ((3, 11), (3, 14))  # TensorFlow 2.21 is built for 3.11, 3.12 and 3.13
-
 
 class InstallError(Exception):
     """What the user must know, in one or two sentences."""
@@ -29,13 +27,8 @@ def main(root: Path) -> None:
     """Bring `root/.venv` to the state that pyproject.toml and constraints.txt describe.
 
     Raises:
-        InstallError: for a Python of the wrong version and for a failed installation.
+        InstallError: when the environment cannot be made or filled.
     """
-    if not PYTHONS[0] <= sys.version_info[:2] < PYTHONS[1]:
-        raise InstallError(
-            f"Python 3.11, 3.12 or 3.13 is needed. Received: {sys.version.split()[0]} "
-            f"({sys.executable}). Name another one: make PYTHON=python3.11 ..."
-        )
     venv = root / ".venv"
     with _alone_in(root):
         if is_installed(root):
@@ -138,11 +131,11 @@ def _install(root: Path) -> None:
             if line.startswith("Collecting "):
                 collected += 1
                 if collected % 25 == 0:
-                    print(f"  {collected} packages found", flush=True)
+                    print(f"  packages found: {collected}", flush=True)
             elif line.startswith("Installing collected packages"):
                 # From here on pip changes what is there; a failure before this harms nothing.
                 (root / ".venv" / "begun").touch()
-                print(f"  unpacking {line.count(',') + 1} packages", flush=True)
+                print(f"  packages to unpack: {line.count(',') + 1}", flush=True)
     if pip.returncode != 0:
         lines = [line for line in log.read_text().splitlines() if "WARNING" not in line]
         print(*lines[-8:], sep="\n", file=sys.stderr)

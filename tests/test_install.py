@@ -204,19 +204,46 @@ def test_two_at_once_install_once(project):
     assert runs_of_pip(project) == 1
 
 
-def test_unsuitable_python_is_refused_in_one_sentence(project, monkeypatch):
-    monkeypatch.setattr(install, "PYTHONS", ((4, 0), (5, 0)))
-    with pytest.raises(install.InstallError, match=r"is needed\. Received: 3"):
-        install.main(project)
-    assert not (project / ".venv").exists()
-
-
-def test_make_without_a_python_says_so():
-    finished = subprocess.run(
-        ["make", "--no-print-directory", "setup", "PYTHON="],
+def make_setup(python):
+    return subprocess.run(
+        ["make", "--no-print-directory", "setup", f"PYTHON={python}"],
         cwd=FOLDER,
         capture_output=True,
         text=True,
     )
+
+
+@pytest.fixture
+def python_of_version(tmp_path):
+    """Make a script that answers the Makefile's question as a Python of that version would."""
+
+    def make(version):
+        python = tmp_path / "python"
+        question = f'"import sys; sys.version_info = {version}; $2"'
+        python.write_text(
+            f'#!/bin/sh\n[ "$1" = -c ] || exec echo "ran $1"\n{sys.executable} -c {question}\n'
+        )
+        python.chmod(0o755)
+        return python
+
+    return make
+
+
+@pytest.mark.parametrize("version", [(3, 11), (3, 12), (3, 13)])
+def test_make_installs_with_a_suitable_python(python_of_version, version):
+    assert make_setup(python_of_version(version)).stdout == "ran install.py\n"
+
+
+@pytest.mark.parametrize("version", [(2, 7), (3, 10), (3, 14)])
+def test_make_refuses_other_versions_in_one_line(python_of_version, version):
+    python = python_of_version(version)
+    finished = make_setup(python)
     assert finished.returncode != 0
-    assert finished.stderr.startswith("error: no Python 3.11, 3.12 or 3.13 found")
+    error, *rest = finished.stderr.splitlines()
+    assert error.startswith(f"error: no Python 3.11, 3.12 or 3.13 among: {python}.")
+    assert len(rest) == 1  # make's own line
+
+
+def test_make_refuses_what_is_no_python_in_one_line():
+    finished = make_setup("/nowhere/python")
+    assert finished.stderr.splitlines()[0].startswith("error: no Python 3.11, 3.12 or 3.13 among")
