@@ -80,8 +80,7 @@ class Checkpoint(keras.callbacks.Callback):
         with whole_folder(self._folder / f"epoch-{epoch + 1:04d}") as partial:
             np.savez(partial / _VARIABLES, **arrays)
             write_json(partial / _STATE, state)
-        for older in _saved(self._folder)[:-KEPT]:
-            discard(older)
+        _discard_old(self._folder)
 
 
 def resume(
@@ -116,6 +115,7 @@ def resume(
     folder.mkdir(exist_ok=True)
     sweep(folder)
     sweep(run_dir)
+    _discard_old(folder)
     checkpoint._stateful = stateful
     saved = _read_newest(folder)
     if saved is None:
@@ -182,6 +182,11 @@ def _describe(variable: Any) -> dict[str, Any]:
 def _saved(folder: Path) -> list[Path]:
     """List the checkpoints, oldest first."""
     return sorted(folder.glob("epoch-*"), key=lambda path: int(path.name.removeprefix("epoch-")))
+
+
+def _discard_old(folder: Path) -> None:
+    for older in _saved(folder)[:-KEPT]:
+        discard(older)
 
 
 def _read_newest(folder: Path) -> tuple[dict[str, Any], list[np.ndarray]] | None:

@@ -15,9 +15,9 @@ _VALIDATION = "val_"
 class EpochScalars(keras.callbacks.Callback):
     """Writes the logs of every epoch to `train/` and `validation/`, under the same names.
 
-    The step is the number of epochs trained, from 1. Stands before `Checkpoint`, which takes the
-    event files back to where they were when a run is resumed; `keras.callbacks.TensorBoard`
-    flushes too late for that.
+    The step is the epoch's number as Keras counts, from 0. Stands before `Checkpoint`, which takes
+    the event files back to where they were when a run is resumed;
+    `keras.callbacks.TensorBoard` flushes too late for that.
 
     Args:
         run_dir: the run folder.
@@ -35,7 +35,7 @@ class EpochScalars(keras.callbacks.Callback):
             if split not in self._writers:
                 self._writers[split] = tf.summary.create_file_writer(str(self._run_dir / split))
             with self._writers[split].as_default():
-                tf.summary.scalar(name.removeprefix(_VALIDATION), value, step=epoch + 1)
+                tf.summary.scalar(name.removeprefix(_VALIDATION), value, step=epoch)
         for writer in self._writers.values():
             writer.flush()
 

@@ -123,6 +123,14 @@ def test_bad_flags_are_named_with_what_was_received_and_expected(argv, said, cap
     assert capsys.readouterr().err == ""
 
 
+def test_what_the_config_says_reaches_the_user_as_it_was_written():
+    with pytest.raises(ValueError, match="epochs must be at least 1") as said:
+        Config(epochs=-3)
+    with pytest.raises(UserError) as refused:
+        parse_config("--epochs=-3")
+    assert str(refused.value) == str(said.value)
+
+
 def test_required_flag():
     asked = parse(Asked, ["--run-dir", "r"], prog="python -m room.predict", description="Ask.")
     assert asked == Asked(run_dir=Path("r"))
