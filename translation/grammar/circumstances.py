@@ -39,6 +39,8 @@ class Wish:
     """The simple tenses to choose from, if not those of the era."""
     eventful: bool = False
     """Whether something has to happen in it."""
+    once: bool = False
+    """Whether it tells of one occasion, so that nothing says how often."""
     passing: bool = False
     """Whether a quality has to be one that passes."""
     relative: frozenset[str] = frozenset()
@@ -67,6 +69,10 @@ SOMEONE: Final = next(noun for noun in NOUNS if noun.english == "man")
 _TIMES: Final = {
     tense: adverbs("time", tense)
     for tense in ("present", "progressive", "past", "perfect", "future", "modal")
+}
+_ONCE: Final = {
+    tense: tuple(adverb for adverb in times if adverb.english[0] != "every")
+    for tense, times in _TIMES.items()
 }
 _FREQUENCIES: Final = adverbs("frequency")
 _ASPECTS: Final = adverbs("aspect")
@@ -128,6 +134,7 @@ def draw_circumstances(
     if verb.frame == "quality" and key == "present":
         key = "progressive"
     calm = lasting or is_calm(verb)
+    once = wish.once or negated or "accident" in verb.flags or verb.frame == "weather"
     front = time = place = frequency = manner = None
     if wish.inverted:
         front = "place" if verb.places and chance() < 0.3 else "time"
@@ -137,14 +144,12 @@ def draw_circumstances(
         if placed and chance() < 0.12:
             place = random.choice(_PLACES)
     if front == "time" or (not (calm or heavy or front) and chance() < 0.22 * many):
-        time = random.choice(_TIMES[key])
+        time = random.choice((_ONCE if once else _TIMES)[key])
     if tense == "perfect":
         if time is None and not negated and chance() < 0.45:
             frequency = random.choice(_ASPECTS)
-    elif key in ("present", "past") and not (modal or negated or time or calm or wish.eventful):
-        often = "accident" not in verb.flags and verb.frame != "weather"
-        if often and chance() < 0.16 * many:
-            frequency = random.choice(_FREQUENCIES)
+    elif key in ("present", "past") and not (once or modal or time or calm):
+        frequency = random.choice(_FREQUENCIES) if chance() < 0.16 * many else None
     crowded = placed and time is not None
     if verb.manners and not (crowded or heavy or negated or passive) and chance() < 0.2 * many:
         manner = random.choice(verb.manners)

@@ -18,8 +18,18 @@ from translation.grammar.circumstances import (
     is_calm,
 )
 from translation.grammar.function_words import PRONOUNS
-from translation.grammar.lexicon import NOUNS, VERBS, Adjective, Adverb, Noun, Spot, Verb, matching
-from translation.grammar.phrases import ADJECTIVES_OF, PEOPLE, Entry, Phrases, entry_of
+from translation.grammar.lexicon import (
+    NOUNS,
+    VERBS,
+    Adjective,
+    Adverb,
+    Name,
+    Noun,
+    Spot,
+    Verb,
+    matching,
+)
+from translation.grammar.phrases import ADJECTIVES_OF, PEOPLE, POSSESSIVES, Entry, Phrases, entry_of
 from translation.grammar.structure import (
     Clause,
     Named,
@@ -269,7 +279,8 @@ class Clauses:
             key = self._choose(("I", "you", "he", "she", "we", "they"))
             if not (key == "you" and wish.era == "past"):
                 return Personal(PRONOUNS[key])
-        definite = "negation" in wish.verbal or wish.head is not None
+        stated = "negation" in wish.verbal or verb.frame == "quality"
+        definite = stated or wish.head is not None
         return self._phrases.phrase(self._pick(pool), "subject", definite=definite)
 
     def _object(
@@ -347,13 +358,13 @@ class Clauses:
                 raise DeadEnd
             return owned
         entry = pool[0] if picked else self._pick(pool)
-        phrase = self._phrases.phrase(entry, role, definite=definite or role == "object")
-        if (
-            not isinstance(phrase, Nominal)
-            or phrase.content is not None
-            or phrase.wearing is not None
-        ):
+        if isinstance(entry, Name) or not entry.tags.isdisjoint(("kin", "unique")):
             raise DeadEnd
+        phrase = self._phrases.phrase(entry, role, definite=definite or role == "object")
+        if not isinstance(phrase, Nominal) or phrase.content or phrase.wearing:
+            raise DeadEnd
+        if phrase.determiner in POSSESSIVES:
+            phrase = replace(phrase, determiner="the")
         era, tenses = wish.era, ("present", "past", "progressive") if wish.era == "now" else ()
         inner = Wish(era, verbal=wish.relative, head=phrase, adverbs=0.3, tenses=tenses)
         clause = self.clause(inner)

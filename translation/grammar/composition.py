@@ -35,7 +35,7 @@ _WEIGHTS: Final = {
     "genitive": 10,
 }
 _LOTS: Final = tuple(name for name, weight in _WEIGHTS.items() for _ in range(weight))
-_HOW_MANY: Final = (0, 1, 1, 1, 1, 2, 2, 2, 2, 3)
+_HOW_MANY: Final = (0, 0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3)
 _VERBAL: Final = (
     "modal",
     "perfect",
@@ -72,6 +72,18 @@ def compose(random: Random, wanted: frozenset[str]) -> Sentence | None:
     except DeadEnd:
         return None
     return sentence if constructions(sentence) == wanted else None
+
+
+def _may_follow(conjunction: str, main: frozenset[str], other: frozenset[str]) -> bool:
+    """Whether a conjunction can join two clauses with these verbal constructions."""
+    if conjunction in _REASONS:
+        return True
+    if "perfect" in main or not other.isdisjoint(("perfect", "future")):
+        return False
+    if conjunction in ("when/now", "if"):
+        return True
+    modal = conjunction == "while" and "modal" in main | other
+    return not (modal or "negation" in main | other)
 
 
 class _Composer:
@@ -111,7 +123,7 @@ class _Composer:
         )
         if "subordinate" in wanted:
             other = replace(
-                main, verbal=verbal["subordinate"], nominal=in_other, frame="", adverbs=0.6
+                main, verbal=verbal["subordinate"], nominal=in_other, frame="", adverbs=0.35
             )
             if frame in ("that", "whether"):
                 return self._with_complement(main, other)
@@ -185,16 +197,15 @@ class _Composer:
         random = self._random
         conjunction = random.choice(_CONJUNCTIONS[main.era])
         reason = conjunction in _REASONS
-        if not reason and not {"perfect", "future"}.isdisjoint(other.verbal):
-            raise DeadEnd
-        if not reason and "perfect" in main.verbal:
+        if not _may_follow(conjunction, main.verbal, other.verbal):
             raise DeadEnd
         tenses: tuple[str, ...] = ()
         if main.era == "now" and not reason:
             tenses = ("progressive",) if conjunction == "while" else ("present",)
         eventful = conjunction in ("while", "before", "as soon as")
         main = replace(main, tenses=tenses, eventful=eventful)
-        other = replace(other, tenses=tenses, eventful=eventful, passing=True)
+        main = replace(main, once=not reason)
+        other = replace(other, tenses=tenses, eventful=eventful, passing=True, once=not reason)
         first = "inversion" in self._wanted and random.random() < 0.65
         if first:
             clause = self._clauses.clause(self._about_weather(other, conjunction))

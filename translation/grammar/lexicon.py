@@ -229,7 +229,7 @@ def _matching_any(tags: str) -> tuple[Noun | Name, ...]:
     return tuple(dict.fromkeys(entry for tag in tags.split() for entry in matching(tag)))
 
 
-_USUAL_SPOTS: Final = {
+_USUAL_SPOTS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "surface": (("on", "auf"), ("on", "auf"), ("under", "unter")),
     "box": (("in", "in"),),
     "landmark": (("next to", "neben"), ("behind", "hinter"), ("in front of", "vor")),
@@ -239,16 +239,24 @@ _TO_NAMED: Final = ("to", "nach")
 
 def _spots(tags: list[str], *, ways: bool) -> tuple[Spot, ...]:
     """Read `tag[:english/german]`; without prepositions, those usual for the tag or the noun."""
-    found = []
+    found: list[Spot] = []
     for tag, _, given in (tag.partition(":") for tag in tags):
         for entry in matching(tag):
-            usual = None
-            if isinstance(entry, Noun):
-                usual = entry.where_to if ways else entry.where
-            pairs = (_prepositions(given or None) or usual or _TO_NAMED,)
-            for pair in pairs if given else _USUAL_SPOTS.get(tag, pairs):
-                found.append(Spot(entry, *pair))
+            pair = _prepositions(given or None)
+            pairs = (pair,) if pair else _usual_prepositions(entry, tag, ways=ways)
+            found.extend(Spot(entry, english, german) for english, german in pairs)
     return tuple(found)
+
+
+def _usual_prepositions(entry: Noun | Name, tag: str, *, ways: bool) -> tuple[tuple[str, str], ...]:
+    if tag in _USUAL_SPOTS:
+        return _USUAL_SPOTS[tag]
+    pair = _TO_NAMED if ways else None
+    if isinstance(entry, Noun):
+        pair = entry.where_to if ways else entry.where
+    if pair is None:
+        raise ValueError(f"Expected a place with its prepositions. Received: {entry.english!r}")
+    return (pair,)
 
 
 def _read_verb(

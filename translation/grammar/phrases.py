@@ -12,7 +12,7 @@ from translation.grammar.structure import Named, Nominal, Personal, Phrase, Toge
 
 Entry = Noun | Name
 
-_POSSESSIVES: Final = ("my", "your", "his", "her", "our", "their")
+POSSESSIVES: Final = ("my", "your", "his", "her", "our", "their")
 _CONTENTS: Final = {
     "cup": ("coffee", "tea", "milk"),
     "glass": ("water", "milk", "wine", "beer", "juice"),
@@ -106,7 +106,7 @@ class Phrases:
             container = random.choice(_CONTAINERS[entry])
             return Nominal(container, "the" if definite else "a", content=entry)
         if plural is None:
-            counts = entry.counts and "unique" not in entry.tags
+            counts = entry.counts and entry.tags.isdisjoint(("unique", "single"))
             plural = counts and random.random() < {"place": 0.03}.get(role, 0.25)
         determiner = self._determiner(entry, role, definite, plural)
         adjectives = self.adjectives(entry, 0.2 if role == "place" else 0.38)
@@ -120,7 +120,8 @@ class Phrases:
     def owned(self, entry: Noun) -> Nominal | None:
         """A phrase with what it belongs to, in the genitive of German."""
         random = self._random
-        plural = entry.counts and not entry.owners and random.random() < 0.15
+        counts = entry.counts and not entry.owners and "single" not in entry.tags
+        plural = counts and random.random() < 0.15
         adjectives = self.adjectives(entry, 0.25)
         if entry.owners and (entry.needs_owner or random.random() < 0.7):
             whole = self.pick(matching(random.choice(entry.owners)))
@@ -128,7 +129,7 @@ class Phrases:
                 return None
             determiner = random.choice(("the", "the", "the", "this", "a"))
             if "owned" in whole.tags and random.random() < 0.3:
-                determiner = random.choice(_POSSESSIVES)
+                determiner = random.choice(POSSESSIVES)
             owner = Nominal(whole, determiner, self.adjectives(whole, 0.25))
             return Nominal(entry, "the", adjectives, plural, owner=owner)
         someone = self.pick(PEOPLE)
@@ -137,7 +138,7 @@ class Phrases:
         if isinstance(someone, Name):
             return Nominal(entry, "the", adjectives, plural, owner=Named(someone))
         kin = not someone.tags.isdisjoint(("kin", "owned")) and random.random() < 0.6
-        determiner = random.choice(_POSSESSIVES) if kin else "the"
+        determiner = random.choice(POSSESSIVES) if kin else "the"
         owner = Nominal(someone, determiner, self.adjectives(someone, 0.25))
         return Nominal(entry, "the", adjectives, plural, owner=owner)
 
@@ -160,8 +161,8 @@ class Phrases:
         kin = "kin" in noun.tags
         if "unique" in noun.tags:
             return "the"
-        if (kin and draw < 0.75) or ("owned" in noun.tags and draw < 0.25):
-            return random.choice(_POSSESSIVES)
+        if (kin and draw < 0.88) or ("owned" in noun.tags and draw < 0.25):
+            return random.choice(POSSESSIVES)
         if kin or role == "place":
             return "a" if draw > 0.93 and not (kin or definite or plural) else "the"
         if not noun.counts:
@@ -178,4 +179,4 @@ class Phrases:
             return "the"
         if draw < 0.87:
             return "a"
-        return "this" if draw < 0.95 else "every"
+        return "this" if draw < 0.97 else "every"

@@ -106,7 +106,7 @@ def _forms() -> tuple[dict[str, str], dict[str, str]]:
     return english, german
 
 
-def _english_words(entry: Entry) -> set[str]:
+def _english_words(entry: Noun | Name) -> set[str]:
     forms = [entry.english]
     if isinstance(entry, Noun):
         forms.append(entry.english_plural)
@@ -126,8 +126,10 @@ def _other_english() -> Iterator[str]:
     for modal in MODALS.values():
         yield from (*modal.english, *modal.english_third, *modal.english_past)
     yield from (adjective.english for adjective in ADJECTIVES)
-    for words in (*ADVERBS, *CONJUNCTIONS.values()):
-        yield from (word.casefold() for word in words.english)
+    for adverb in ADVERBS:
+        yield from (word.casefold() for word in adverb.english)
+    for conjunction in CONJUNCTIONS.values():
+        yield from conjunction.english
     for determiner in DETERMINERS.values():
         yield from (determiner.english, determiner.english_plural)
     for pronoun in PRONOUNS.values():

@@ -107,18 +107,19 @@ def german_order(
 
 _RANKS: Final = {
     "subject": 0,
-    "time": 3,
-    "recipient": 4,
-    "frequency": 5,
-    "agent": 7,
-    "not": 8,
-    "manner": 9,
-    "place": 10,
-    "means": 12,
-    "goal": 13,
-    "quality": 13,
+    "time": 4,
+    "recipient": 5,
+    "frequency": 6,
+    "agent": 8,
+    "not": 9,
+    "manner": 10,
+    "place": 11,
+    "means": 13,
+    "goal": 14,
+    "quality": 14,
 }
-_PRONOUN, _DATIVE_PRONOUN, _DATIVE, _DEFINITE, _INDEFINITE, _GOVERNED = 1, 2, 4, 6, 11, 13
+_PRONOUN, _DATIVE_PRONOUN, _NEW_SUBJECT, _DATIVE = 1, 2, 3, 5
+_DEFINITE, _INDEFINITE, _GOVERNED = 7, 12, 14
 
 
 def _rank(name: str, clause: Clause) -> int:
@@ -127,6 +128,8 @@ def _rank(name: str, clause: Clause) -> int:
         return _RANKS["not"]
     if name == "recipient" and isinstance(clause.recipient, Personal):
         return _DATIVE_PRONOUN
+    if name == "subject" and not is_definite(clause.subject):
+        return _NEW_SUBJECT
     if name != "object":
         return _RANKS[name]
     if clause.verb.preposition or "bare" in clause.verb.flags:
