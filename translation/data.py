@@ -74,7 +74,10 @@ def load(config: Config, subwords: Subwords | None = None) -> Splits:
     training, validation, tests = read_corpora(config)
     if subwords is None:
         sentences = [*training.sources, *training.targets]
-        subwords = Subwords.learn(sentences, config.vocabulary_size)
+        try:
+            subwords = Subwords.learn(sentences, config.vocabulary_size)
+        except ValueError as error:
+            raise UserError(str(error)) from error
     batches = Batches(config, subwords, training)
     return Splits(subwords, training, validation, tests, batches, batches.notes)
 

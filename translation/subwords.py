@@ -25,7 +25,9 @@ class Subwords:
     def __init__(self, proto: bytes) -> None:
         self.proto = proto
         self._processor = sentencepiece.SentencePieceProcessor(model_proto=proto)
-        self._tokenizer = keras_hub.tokenizers.SentencePieceTokenizer(proto=proto)
+        strings, ids = tf.TensorSpec([None], tf.string), tf.TensorSpec([None, None], tf.int32)
+        self._encode = tf.function(self._encode_in_graph, [strings], autograph=False)
+        self._decode = tf.function(self._decode_in_graph, [ids], autograph=False)
 
     @classmethod
     def learn(cls, sentences: Iterable[str], vocabulary_size: int) -> Subwords:
@@ -89,7 +91,7 @@ class Subwords:
         Returns:
             Ragged ids `(batch, subwords)`, int32.
         """
-        return self._tokenizer(sentences)
+        return self._encode(sentences)
 
     def decode(self, ids: Any) -> Any:
         """Join ids to sentences; padding, start and end are left out.
@@ -100,8 +102,19 @@ class Subwords:
         Returns:
             `(batch,)` strings.
         """
+        return self._decode(ids)
+
+    # The tokenizer is made anew in every graph: its model belongs to the kernel that made it, and
+    # TensorFlow drops eager kernels whenever a seed is set.
+    def _tokenizer(self) -> Any:
+        return keras_hub.tokenizers.SentencePieceTokenizer(proto=self.proto)
+
+    def _encode_in_graph(self, sentences: Any) -> Any:
+        return self._tokenizer()(sentences)
+
+    def _decode_in_graph(self, ids: Any) -> Any:
         keep = tf.not_equal(ids, PAD) & tf.not_equal(ids, START) & tf.not_equal(ids, END)
-        return self._tokenizer.detokenize(tf.ragged.boolean_mask(ids, keep))
+        return self._tokenizer().detokenize(tf.ragged.boolean_mask(ids, keep))
 
     def encode_all(self, sentences: Sequence[str]) -> tf.RaggedTensor:
         """Split many sentences, in a tf.data pipeline, and keep them in memory.

@@ -126,9 +126,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     quiet_start()
     metrics = train(config, options)
-    print(
-        f"best validation BLEU {metrics['val_bleu']:.2f} (greedy) in epoch {metrics['best_epoch'] + 1}"
-    )
+    best, epoch = metrics["val_bleu"], metrics["best_epoch"] + 1
+    print(f"best validation BLEU {best:.2f} (greedy) in epoch {epoch}")
     print(f"run: {metrics['run_dir']}")
     return 0
 
