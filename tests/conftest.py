@@ -24,3 +24,9 @@ def _same_start_for_every_test():
     if keras := sys.modules.get("keras"):
         keras.utils.set_random_seed(0)
         keras.config.disable_traceback_filtering()
+
+
+@pytest.fixture(scope="session")
+def embedded_data(tmp_path_factory):
+    """A folder in which the rooms' embedded data is prepared once for all tests."""
+    return str(tmp_path_factory.mktemp("embedded"))

@@ -167,12 +167,11 @@ def _read_generated(config: Config) -> tuple[Corpus, Corpus, list[Corpus]]:
 
 def _generated_split(builder: Any, name: str) -> Corpus:
     sources, targets, alignments = [], [], []
-    for batch in builder.as_dataset(split=name).batch(4096).as_numpy_iterator():
-        sources += [text.decode() for text in batch["source"]]
-        targets += [text.decode() for text in batch["target"]]
-        pairs = batch["alignment"]
-        rows = pairs.to_list() if hasattr(pairs, "to_list") else pairs
-        alignments += [[(int(s), int(t)) for s, t in row] for row in rows]
+    for batch in builder.as_dataset(split=name).ragged_batch(4096):
+        sources += [text.decode() for text in batch["source"].numpy()]
+        targets += [text.decode() for text in batch["target"].numpy()]
+        rows = batch["alignment"].to_list()
+        alignments += [[(source, target) for source, target in row] for row in rows]
     return Corpus(name, sources, targets, alignments)
 
 

@@ -1,0 +1,156 @@
+"""The contract that every room keeps: train, evaluate, export, ask, resume."""
+
+import dataclasses
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from attention_apps.observation.events import read_records
+from attention_apps.running.flags import RunOptions
+from benchmarks.demo import ROOT, rooms
+
+ROOMS = rooms()
+
+
+def part(room, name):
+    return importlib.import_module(f"{room}.{name}")
+
+
+@pytest.fixture(scope="module", params=ROOMS)
+def finished(request, tmp_path_factory, embedded_data):
+    """A room and its TINY run, trained, evaluated and exported."""
+    room = request.param
+    config = dataclasses.replace(part(room, "config").TINY, data_dir=embedded_data)
+    options = RunOptions(runs_dir=tmp_path_factory.mktemp("runs"))
+    run_dir = part(room, "train").train(config, options)["run_dir"]
+    part(room, "evaluate").evaluate(run_dir)
+    part(room, "export").export(run_dir)
+    return room, config, run_dir
+
+
+def test_a_run_leaves_the_folder_that_every_room_leaves(finished):
+    room, config, run_dir = finished
+    assert run_dir.parent.name == room
+    for name in ("config.json", "metrics.json", "model.keras", "checkpoints", "attention", "train"):
+        assert (run_dir / name).exists(), name
+    written = json.loads((run_dir / "config.json").read_text())
+    assert written["config"] == dataclasses.asdict(config)
+
+
+def test_attention_was_recorded_with_labels(finished):
+    _, config, run_dir = finished
+    records = read_records(run_dir / "attention")
+    assert max(record.step for record in records) == config.epochs - 1
+    for record in records:
+        sums = record.weights.sum(axis=-1)
+        assert np.all(np.isclose(sums, 1, atol=0.02) | np.isclose(sums, 0, atol=0.02))
+        assert all(label.strip() for label in (*record.query.labels, *record.key.labels))
+
+
+def test_figures_stand_beside_their_floors(finished):
+    _, _, run_dir = finished
+    metrics = json.loads((run_dir / "metrics.json").read_text())
+    assert metrics["demo"].keys() == {"figure", "value", "floor", "better"}
+    assert any("floor" in name for section in metrics["test"].values() for name in dict(section))
+
+
+def test_the_export_has_a_card_and_both_signatures(finished):
+    import tensorflow as tf
+
+    room, _, run_dir = finished
+    folder = run_dir / "saved_model" / "1"
+    card = json.loads((folder / "assets.extra" / "model_card.json").read_text())
+    assert card["room"] == room
+    assert card["floors"]
+    assert set(tf.saved_model.load(str(folder)).signatures) == {"serving_default", "with_attention"}
+
+
+def test_a_process_that_knows_only_tensorflow_can_ask_the_export(finished, tmp_path):
+    room, _, run_dir = finished
+    example = part(room, "config").EXAMPLE
+    code = (
+        "import sys, tensorflow as tf, tensorflow_text; "
+        f"m = tf.saved_model.load({str(run_dir / 'saved_model' / '1')!r}); "
+        f"a = m.signatures['with_attention'](tf.constant([{example!r}])); "
+        "assert 'attention_apps' not in sys.modules and 'keras_hub' not in sys.modules; "
+        "print(sorted(a))"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    answer = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "attention" in answer.stdout
+
+
+def test_predict_answers_and_draws_what_was_attended_to(finished, capsys):
+    room, _, run_dir = finished
+    example = part(room, "config").EXAMPLE
+    assert part(room, "predict").main(["--run-dir", str(run_dir), example]) == 0
+    answer = capsys.readouterr().out
+    assert example in answer
+    assert any(shade in answer for shade in "░▒▓█")
+
+
+def test_what_is_not_finished_or_not_exported_is_refused(finished, tmp_path):
+    from attention_apps.running.command import UserError
+    from attention_apps.running.runs import create_run
+
+    room, config, _ = finished
+    unfinished = create_run(room, config, runs_dir=tmp_path)
+    with pytest.raises(UserError, match="not finished"):
+        part(room, "export").export(unfinished)
+    with pytest.raises(UserError, match="not finished"):
+        part(room, "evaluate").evaluate(unfinished)
+    with pytest.raises(UserError, match="has not been exported"):
+        part(room, "predict").main(
+            ["--run-dir", str(unfinished), part(room, "config").EXAMPLE]
+        )
+
+
+@pytest.mark.verify
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_killed_training_ends_where_the_uninterrupted_one_ends(room, tmp_path, embedded_data):
+    """The whole command, killed by the kernel in its second epoch and continued."""
+    config = dataclasses.replace(part(room, "config").TINY, data_dir=embedded_data, epochs=3)
+    flags = [
+        f"--{field.name.replace('_', '-')}={getattr(config, field.name)}"
+        for field in dataclasses.fields(config)
+        if getattr(config, field.name) != field.default
+    ]
+    command = [sys.executable, "-m", f"{room}.train"]
+
+    def run_dir(name):
+        return next((tmp_path / name / room).iterdir())
+
+    subprocess.run([*command, *flags, "--runs-dir", str(tmp_path / "whole")], cwd=ROOT, check=True)
+    process = subprocess.Popen([*command, *flags, "--runs-dir", str(tmp_path / "cut")], cwd=ROOT)
+    while not list((tmp_path / "cut").glob(f"{room}/*/checkpoints/epoch-0001")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    time.sleep(1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    subprocess.run([*command, "--resume", str(run_dir("cut"))], cwd=ROOT, check=True)
+    for name in ("whole", "cut"):
+        assert (run_dir(name) / "checkpoints" / "epoch-0003").is_dir()
+    ours, theirs = (
+        np.load(run_dir(name) / "checkpoints" / "epoch-0003" / "variables.npz")
+        for name in ("whole", "cut")
+    )
+    assert ours.files == theirs.files
+    for name in ours.files:
+        np.testing.assert_array_equal(ours[name], theirs[name])
+
+
