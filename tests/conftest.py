@@ -1,11 +1,15 @@
 """What every test may rely on: quiet logs, whole tracebacks, and randomness that starts anew."""
 
+import dataclasses
+import importlib
 import os
 import random
 import sys
 
 import numpy as np
 import pytest
+
+from attention_apps.running import flags
 
 # Before the first import of TensorFlow, Keras or matplotlib, and stronger than ~/.keras/keras.json.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -30,3 +34,25 @@ def _same_start_for_every_test():
 def embedded_data(tmp_path_factory):
     """A folder in which the rooms' embedded data is prepared once for all tests."""
     return str(tmp_path_factory.mktemp("embedded"))
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory, embedded_data):
+    """Give a room's TINY run, trained, evaluated and exported once for all tests."""
+    runs_dir, done = tmp_path_factory.mktemp("runs"), {}
+
+    def finished(room):
+        if room not in done:
+            part = {
+                name: importlib.import_module(f"{room}.{name}")
+                for name in ("config", "train", "evaluate", "export")
+            }
+            config = dataclasses.replace(part["config"].TINY, data_dir=embedded_data)
+            options = flags.RunOptions(runs_dir=runs_dir)
+            run_dir = part["train"].train(config, options)["run_dir"]
+            part["evaluate"].evaluate(run_dir)
+            part["export"].export(run_dir)
+            done[room] = config, run_dir
+        return done[room]
+
+    return finished

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from attention_apps.observation.events import read_records
-from attention_apps.running.flags import RunOptions
 from benchmarks.demo import ROOT, rooms
 
 ROOMS = rooms()
@@ -24,15 +23,9 @@ def part(room, name):
 
 
 @pytest.fixture(scope="module", params=ROOMS)
-def finished(request, tmp_path_factory, embedded_data):
-    """A room and its TINY run, trained, evaluated and exported."""
-    room = request.param
-    config = dataclasses.replace(part(room, "config").TINY, data_dir=embedded_data)
-    options = RunOptions(runs_dir=tmp_path_factory.mktemp("runs"))
-    run_dir = part(room, "train").train(config, options)["run_dir"]
-    part(room, "evaluate").evaluate(run_dir)
-    part(room, "export").export(run_dir)
-    return room, config, run_dir
+def finished(request, finished_run):
+    """A room, its TINY configuration and its finished run."""
+    return request.param, *finished_run(request.param)
 
 
 def test_a_run_leaves_the_folder_that_every_room_leaves(finished):
@@ -114,9 +107,7 @@ def test_what_is_not_finished_or_not_exported_is_refused(finished, tmp_path):
     with pytest.raises(UserError, match="not finished"):
         part(room, "evaluate").evaluate(unfinished)
     with pytest.raises(UserError, match="has not been exported"):
-        part(room, "predict").main(
-            ["--run-dir", str(unfinished), part(room, "config").EXAMPLE]
-        )
+        part(room, "predict").main(["--run-dir", str(unfinished), part(room, "config").EXAMPLE])
 
 
 @pytest.mark.verify
@@ -152,5 +143,3 @@ def test_a_killed_training_ends_where_the_uninterrupted_one_ends(room, tmp_path,
     assert ours.files == theirs.files
     for name in ours.files:
         np.testing.assert_array_equal(ours[name], theirs[name])
-
-

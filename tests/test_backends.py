@@ -1,0 +1,90 @@
+"""Layers and models compute the same on JAX as on TensorFlow."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from benchmarks.demo import ROOT
+
+COMPUTE = """
+import sys
+from dataclasses import replace
+import numpy as np
+import keras
+from keras import ops
+from attention_apps.attention.decoding import Rules, beam_search
+from attention_apps.attention.layers import AdditiveAttention, Attention, MultiHeadAttention
+from attention_apps.attention.mechanism import parse_mechanism
+from translation.config import TINY
+from translation.losses import SmoothedCrossEntropy
+from translation.model import build_model
+
+rng = np.random.default_rng(0)
+answers = {}
+
+def keep(name, tensor):
+    answers[name] = np.asarray(ops.convert_to_numpy(tensor))
+
+def fill(layer):
+    layer.set_weights([rng.normal(size=w.shape) * 0.3 for w in layer.get_weights()])
+
+query = rng.normal(size=(2, 5, 8)).astype("float32")
+value = rng.normal(size=(2, 6, 8)).astype("float32")
+mask = np.array([[1, 1, 1, 1, 0, 0], [0, 0, 0, 0, 0, 0]], bool)
+for text in ("full", "dot", "cosine", "general", "additive", "rotary+window:3"):
+    layer = MultiHeadAttention(2, 4, mechanism=parse_mechanism(text))
+    layer.build(query.shape, value.shape)
+    fill(layer)
+    output, weights = layer(
+        query, value, key_mask=mask, use_causal_mask=True, return_attention_scores=True
+    )
+    keep(f"{text} output", output)
+    keep(f"{text} weights", weights)
+for layer in (Attention(use_scale=True), AdditiveAttention()):
+    layer.build([query.shape, value.shape])
+    fill(layer)
+    keep(layer.name, layer([query, value], mask=[None, mask]))
+
+config = replace(TINY, vocabulary_size=30, num_decoder_layers=2)
+model = build_model(config)
+fill(model)
+source = rng.integers(4, 30, size=(3, 6)).astype("int32")
+source[1, 4:] = 0
+previous = rng.integers(4, 30, size=(3, 5)).astype("int32")
+logits = model({"source": source, "previous": previous})
+keep("logits", logits)
+keep("loss", SmoothedCrossEntropy(0.1)(previous, logits))
+state, encoded = model.begin(source, 7)
+rules = Rules(start_id=1, end_id=2, max_length=7, forbidden=(0, 1, 3))
+decoded = beam_search(model.step, state, encoded, rules, beam_size=3, num_hypotheses=2)
+for name, tensor in decoded._asdict().items():
+    keep(f"decoded {name}", tensor)
+
+# One training step: every gradient passes through attention and the loss.
+frozen = replace(config, dropout_rate=0.0)
+still = build_model(frozen)
+still.set_weights(model.get_weights())
+still.compile(keras.optimizers.SGD(0.1), SmoothedCrossEntropy(0.1))
+still.train_on_batch({"source": source, "previous": previous}, previous)
+for index, weight in enumerate(still.get_weights()):
+    answers[f"weight {index}"] = weight
+np.savez(sys.argv[1], **answers)
+"""
+
+
+@pytest.mark.verify
+def test_jax_gives_the_numbers_of_tensorflow(tmp_path):
+    answers = {}
+    for backend in ("tensorflow", "jax"):
+        path = tmp_path / f"{backend}.npz"
+        environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT)}
+        subprocess.run(
+            [sys.executable, "-c", COMPUTE, str(path)], env=environment, cwd=tmp_path, check=True
+        )
+        answers[backend] = dict(np.load(path))
+    assert answers["tensorflow"].keys() == answers["jax"].keys()
+    for name, ours in answers["tensorflow"].items():
+        np.testing.assert_allclose(answers["jax"][name], ours, rtol=2e-4, atol=2e-5, err_msg=name)

@@ -1,0 +1,175 @@
+"""A finished run: its answers, alignments, evaluation, export and what it refuses."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from attention_apps.running.command import UserError
+from attention_apps.running.runs import load_run
+from translation import export, predict
+from translation.config import EXAMPLE, Config
+from translation.data import Corpus, read_corpora
+from translation.forced import ForcedAttention, read_alignment
+from translation.model import END, PAD
+from translation.predict import Options, read_sentences
+from translation.subwords import Subwords
+from translation.train import SUBWORDS
+from translation.translate import Translate, translate_all
+
+
+@pytest.fixture(scope="module")
+def run(finished_run):
+    _, run_dir = finished_run("translation")
+    return load_run(run_dir, "translation", Config)
+
+
+@pytest.fixture(scope="module")
+def subwords(run):
+    return Subwords.read(run.run_dir / SUBWORDS)
+
+
+@pytest.fixture(scope="module")
+def translate(run, subwords):
+    return Translate(run.model, subwords, run.config)
+
+
+@pytest.fixture(scope="module")
+def sentences(run):
+    return read_corpora(run.config)[1].sources[:40]
+
+
+def test_the_batch_a_sentence_is_in_does_not_change_its_answer(translate, sentences):
+    together = translate_all(translate, sentences, batch_size=40)
+    apart = translate_all(translate, sentences[::-1], batch_size=7, sort=False)[::-1]
+    for one, other in zip(together, apart, strict=True):
+        assert one["translations"] == other["translations"]
+        assert one["scores"] == pytest.approx(other["scores"], abs=1e-5)
+
+
+def test_an_empty_sentence_gives_an_empty_answer(translate):
+    answers = translate.translate(tf.constant(["", "   ", EXAMPLE]))
+    assert [text.numpy() == b"" for text in answers["translations"]] == [True, True, False]
+
+
+def test_attention_belongs_to_the_answer(translate, subwords, run, sentences):
+    rows = translate_all(translate, sentences[:6], attention=True)
+    answers = [row["translations"].decode() for row in rows]
+    forced = ForcedAttention(translate.model, subwords)
+    pairs = forced.maps(Corpus("own", sentences[:6], answers))
+    for row, answer, (weights, _, target_words) in zip(rows, answers, pairs, strict=True):
+        ids = row["target_ids"][row["target_ids"] != PAD]
+        tokens = [t.decode() for t in row["target_tokens"][: len(ids)]]
+        assert "".join(t for t in tokens if t != "</s>").replace("▁", " ").strip() == answer
+        shape = (run.config.num_decoder_layers, run.config.num_heads)
+        assert row["attention"].shape[:2] == shape
+        # The answer split again may be split otherwise; where it is not, the maps are equal.
+        again = subwords.encode_all([answer]).to_list()[0]
+        if [*again, END] == list(ids):
+            np.testing.assert_allclose(
+                row["attention"][:, :, : len(ids), : weights.shape[-1]], weights, atol=1e-4
+            )
+        assert target_words.max() + 1 == len(answer.split())
+
+
+def test_an_alignment_is_read_where_each_word_is_the_input():
+    attention = np.array([[0.9, 0.1, 0.0], [0.1, 0.8, 0.1], [0.0, 0.0, 1.0]])
+    words = np.array([0, 1, -1])
+    assert read_alignment(attention, words, words, shift=False) == [(0, 0), (1, 1)]
+    # Row 1 was attended to while word 0 was the input, row 2 (all on the end) while word 1 was.
+    assert (1, 0) in read_alignment(attention, words, words, shift=True)
+
+
+def test_evaluation_writes_figures_floors_and_translations(run):
+    metrics = run.metrics["test"]
+    assert set(metrics) == {"test", "test_constructions", "alignment_layer"}
+    figures = metrics["test"]
+    assert figures["sentences"] == 500
+    assert 0 <= figures["floor_copy_source_bleu"] <= 100
+    assert "tok:none" in figures["bleu_signature"]
+    rates = [v for k, v in figures.items() if "alignment_error" in k]
+    assert len(rates) == 4
+    assert all(0 < rate < 1 for rate in rates)
+    # IBM model 1 learns the words; the diagonal knows nothing of them.
+    assert figures["floor_alignment_error_ibm1"] < figures["floor_alignment_error_diagonal"]
+    lines = (run.run_dir / "evaluation" / "test.de").read_text("utf-8").splitlines()
+    assert len(lines) == 500
+
+
+class _Altered:
+    """An export that answers one sentence otherwise."""
+
+    def __init__(self, translate, *, text=None, shift=0.0):
+        def answer(sentences):
+            answers = dict(translate.translate(sentences))
+            answers["scores"] = answers["scores"] + shift
+            if text is not None:
+                answers["translations"] = tf.fill(tf.shape(answers["translations"]), text)
+            return answers
+
+        self.signatures = {"serving_default": answer}
+
+
+def test_an_export_that_answers_otherwise_is_found(translate, sentences):
+    few = sentences[:5]
+    assert export.compare(translate, _Altered(translate), few, seed=0) == ([], [])
+    problems, _ = export.compare(translate, _Altered(translate, shift=0.01), few, seed=0)
+    assert len(problems) == 5
+    assert "scores differ" in problems[0]
+    problems, _ = export.compare(translate, _Altered(translate, text="x", shift=0.01), few, seed=0)
+    assert "texts differ" in problems[0]
+    _, ties = export.compare(translate, _Altered(translate, text="x"), few, seed=0)
+    assert len(ties) == 5
+
+
+CASES = [
+    ([""], "an empty sentence 1"),
+    (["A dog .", "  "], "an empty sentence 2"),
+    (["word " * 500], "Received: sentence 1 of 500 words"),
+    (["🙂"], "no character that the model learned. Received: '🙂'"),
+]
+
+
+@pytest.mark.parametrize(("received", "message"), CASES)
+def test_predict_refuses_in_one_line(run, received, message):
+    with pytest.raises(UserError) as refusal:
+        predict.main(["--run-dir", str(run.run_dir), *received])
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_predict_reads_files_and_notes_unknown_characters(run, tmp_path, capsys):
+    (tmp_path / "in.txt").write_text("The dog runs .\nThe 🙂 dog runs .\n", "utf-8")
+    flags = ["--run-dir", str(run.run_dir), "--file", str(tmp_path / "in.txt"), "--alignments"]
+    assert predict.main(flags) == 0
+    captured = capsys.readouterr()
+    lines = captured.out.splitlines()
+    assert len(lines) == 2
+    assert all(len(line.split("\t")) == 2 for line in lines)
+    assert "sentence 2" in captured.err
+
+
+def test_predict_reads_standard_input(tmp_path):
+    class Stream:
+        def __init__(self, raw):
+            self.raw = raw
+
+        def read(self):
+            return self.raw
+
+    options = Options(run_dir=tmp_path)
+    assert read_sentences(options, Stream(b"ein Hund\nzwei\n")) == ["ein Hund", "zwei"]
+    for raw, message in ((b"", "Received: none"), (b"\xff", "byte 0xff"), (b"a\n\nb", "line 2")):
+        with pytest.raises(UserError, match=message):
+            read_sentences(options, Stream(raw))
+    with pytest.raises(UserError, match="Received: both"):
+        read_sentences(Options(run_dir=tmp_path, sentences=("a",), file=tmp_path / "b"))
+
+
+def test_the_card_says_what_the_model_is(run):
+    folder = run.run_dir / "saved_model" / "1"
+    card = json.loads((folder / "assets.extra" / "model_card.json").read_text("utf-8"))
+    assert card["figures"]["test"]["bleu"] == run.metrics["test"]["test"]["bleu"]
+    assert "floor_copy_source_bleu" in card["floors"]["test"]
+    assert card["labels"]["alignment_layer"] == run.metrics["test"]["alignment_layer"]
