@@ -87,14 +87,24 @@ def write_records(
         writer: of `tf.summary.create_file_writer`.
         records: what to write; layer and title tell them apart.
         step: the step they are written under, whatever their own.
+
+    Raises:
+        ValueError: for two records of one layer and title.
     """
     metadata = tf.compat.v1.SummaryMetadata(
         plugin_data={"plugin_name": PLUGIN_NAME},
         data_class="DATA_CLASS_TENSOR",
     )
+    tags = set()
     with writer.as_default():
         for record in records:
             tag = "/".join(part for part in (PLUGIN_NAME, record.layer, record.title) if part)
+            if tag in tags:
+                raise ValueError(
+                    "Records of one layer are told apart by their titles. "
+                    f"Received: two of layer {record.layer!r} with title {record.title!r}"
+                )
+            tags.add(tag)
             tf.summary.write(tag, tf.constant(to_event(record)), step=step, metadata=metadata)
 
 
