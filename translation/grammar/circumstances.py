@@ -39,6 +39,8 @@ class Wish:
     """The simple tenses to choose from, if not those of the era."""
     eventful: bool = False
     """Whether something has to happen in it."""
+    durative: bool = False
+    """Whether that has to take some time."""
     once: bool = False
     """Whether it tells of one occasion, so that nothing says how often."""
     passing: bool = False
@@ -83,21 +85,18 @@ _MODALS: Final = {
 }
 
 
-def draw_tense(random: Random, wish: Wish, verb: Verb, doer: Entry | None) -> tuple[str, str]:
+def draw_tense(random: Random, wish: Wish, verb: Verb) -> tuple[str, str]:
     """Tense and modal of a clause.
 
     Args:
         random: where chance comes from.
         wish: what the clause is to be.
         verb: its verb.
-        doer: the noun of its subject, or None for a pronoun.
     """
     if "modal" in wish.verbal:
         options = list(_MODALS[wish.era])
         if "negation" in wish.verbal:
             options = [modal for modal in options if modal != "must"]
-        if doer is not None and doer.tags.isdisjoint(("person", "animal")):
-            options = [modal for modal in options if modal in ("can", "must", "have to")]
         if "stative" in verb.flags:
             options = ["can"]
         return "past" if wish.era == "past" else "present", random.choice(options)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
@@ -15,12 +14,10 @@ from translation.grammar.circumstances import (
     adverbs,
     draw_circumstances,
     draw_tense,
-    is_calm,
 )
 from translation.grammar.function_words import PRONOUNS
 from translation.grammar.lexicon import (
     NOUNS,
-    VERBS,
     Adjective,
     Adverb,
     Name,
@@ -40,53 +37,12 @@ from translation.grammar.structure import (
     Relative,
     Together,
 )
+from translation.grammar.verb_choice import DeadEnd, draw_verb
 
-_FRAME_WEIGHTS: Final = {
-    "object": 44,
-    "none": 14,
-    "with": 9,
-    "move": 8,
-    "quality": 7,
-    "dative": 6,
-    "spot": 6,
-    "put": 5,
-    "carry": 3,
-}
-_FRAMES: Final = tuple(frame for frame, weight in _FRAME_WEIGHTS.items() for _ in range(weight))
-_CLAUSAL: Final = ("that", "whether", "to")
-_GOVERNING: Final = ("object", "dative", "both")
-"""Frames whose object a relative clause can be about."""
 _QUALIFIED: Final = tuple(noun for noun in NOUNS if ADJECTIVES_OF[noun] and not noun.needs_owner)
 _PAIRS: Final = frozenset(matching("pair"))
-
-
-def _indexed() -> dict[tuple[str, bool], tuple[Verb, ...]]:
-    index: dict[tuple[str, bool], list[Verb]] = defaultdict(list)
-    for verb in VERBS:
-        index[verb.frame, bool(verb.german.prefix)].append(verb)
-    return {key: tuple(verbs) for key, verbs in index.items()}
-
-
-def _by_noun(attribute: str) -> dict[Entry, tuple[Verb, ...]]:
-    index: dict[Entry, list[Verb]] = defaultdict(list)
-    for verb in VERBS:
-        if verb.frame not in _CLAUSAL:
-            for entry in getattr(verb, attribute):
-                index[entry].append(verb)
-    return {entry: tuple(verbs) for entry, verbs in index.items()}
-
-
-_VERBS: Final = _indexed()
-_SUBJECT_OF: Final = _by_noun("subjects")
-_OBJECT_OF: Final = _by_noun("objects")
-
-
 _MEANS: Final = adverbs("means")
 Chosen = TypeVar("Chosen")
-
-
-class DeadEnd(Exception):
-    """This attempt led nowhere; another may."""
 
 
 class Clauses:
@@ -107,13 +63,15 @@ class Clauses:
         gap = ""
         if wish.head is not None:
             gap = "subject" if "passive" in wish.verbal or self._chance(0.6) else "object"
-        verb = self._verb(wish, gap)
+        verb = draw_verb(self._random, wish, gap, self._verbs_used)
         self._verbs_used.add(verb.english.base)
         sites = self._sites(wish, verb, gap)
         subject = None if wish.infinitive else wish.subject
         if subject is None and gap != "subject" and not wish.infinitive:
             subject = self._subject(wish, verb, sites.get("subject", ""))
         doer = wish.doer or entry_of(wish.head if gap == "subject" else subject)
+        if "modal" in wish.verbal and doer and doer.tags.isdisjoint(("person", "animal")):
+            raise DeadEnd
         object_ = None if gap == "object" else self._object(wish, verb, sites, subject)
         recipient = self._recipient(verb, subject)
         goal = self._goal(wish, verb, sites.get("goal", ""))
@@ -121,7 +79,7 @@ class Clauses:
         tense, modal = "present", ""
         when = Circumstances()
         if not wish.infinitive:
-            tense, modal = draw_tense(self._random, wish, verb, doer)
+            tense, modal = draw_tense(self._random, wish, verb)
             heavy = _is_heavy(object_) or (goal is not None and _is_heavy(goal.phrase))
             lasting = quality is not None and not quality.is_state
             when = draw_circumstances(
@@ -154,77 +112,6 @@ class Clauses:
 
     def _chance(self, probability: float) -> bool:
         return self._random.random() < probability
-
-    # The verb
-
-    def _verb(self, wish: Wish, gap: str) -> Verb:
-        for _ in range(25):
-            verb = self._choose(self._candidates(wish, gap))
-            if verb.english.base not in self._verbs_used and self._suits(verb, wish, gap):
-                return verb
-        raise DeadEnd
-
-    def _candidates(self, wish: Wish, gap: str) -> Sequence[Verb]:
-        separable = "separable" in wish.verbal
-        found: Sequence[Verb]
-        if wish.head is not None:
-            patient = gap == "object" or "passive" in wish.verbal
-            found = (_OBJECT_OF if patient else _SUBJECT_OF).get(wish.head.noun, ())
-            if gap == "subject" and not separable and self._chance(0.12):
-                found = _VERBS["quality", False]
-        elif wish.frame:
-            found = _VERBS.get((wish.frame, separable), ())
-        elif "ditransitive" in wish.verbal:
-            found = _VERBS["both", separable]
-        elif "passive" in wish.verbal:
-            found = _VERBS["object", separable]
-        else:
-            frame = self._choose(_FRAMES)
-            found = _VERBS.get((frame, separable), ()) or _VERBS["object", separable]
-        if not found:
-            raise DeadEnd
-        return found
-
-    def _suits(self, verb: Verb, wish: Wish, gap: str) -> bool:
-        flags, wanted = verb.flags, wish.verbal
-        stative = "stative" in flags
-        if ("separable" in wanted) != bool(verb.german.prefix):
-            return False
-        if ("ditransitive" in wanted) != (verb.frame == "both"):
-            return False
-        if "passive" in wanted and "passive" not in flags:
-            return False
-        if (wish.inverted or wish.infinitive) and is_calm(verb):
-            return False
-        if stative and "able" not in flags and not wanted.isdisjoint(("modal", "perfect")):
-            return False
-        if wish.eventful and (stative or verb.frame in ("quality", "spot")):
-            return False
-        if "accident" in flags and ("modal" in wanted or wish.infinitive):
-            return False
-        if verb.frame in ("quality", "spot") and ("perfect" in wanted or wish.infinitive):
-            return False
-        if "bare" in flags and "negation" in wanted:
-            return False
-        if wish.tenses == ("progressive",) and (stative or "simple" in flags):
-            return False
-        if gap == "object":
-            plural = wish.head is None or wish.head.plural or "plural" not in flags
-            return verb.frame in _GOVERNING and "bare" not in flags and plural
-        return self._suits_doer(verb, wish)
-
-    def _suits_doer(self, verb: Verb, wish: Wish) -> bool:
-        doer = wish.doer or entry_of(wish.subject)
-        if wish.head is not None:
-            doer = wish.head.noun
-        if doer is None:
-            given = wish.subject is not None
-            return not given or verb.frame == "quality" or SOMEONE in verb.suits
-        if verb.frame == "quality":
-            return isinstance(doer, Noun) and bool(ADJECTIVES_OF[doer])
-        if isinstance(wish.subject, Personal) and verb.telling == "subject":
-            return False
-        return doer in (verb.takes if "passive" in wish.verbal else verb.suits)
 
     def _sites(self, wish: Wish, verb: Verb, gap: str) -> dict[str, str]:
         """Which phrase of the clause gets which of the nominal constructions."""

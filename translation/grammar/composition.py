@@ -202,10 +202,21 @@ class _Composer:
         tenses: tuple[str, ...] = ()
         if main.era == "now" and not reason:
             tenses = ("progressive",) if conjunction == "while" else ("present",)
-        eventful = conjunction in ("while", "before", "as soon as")
-        main = replace(main, tenses=tenses, eventful=eventful)
-        main = replace(main, once=not reason)
-        other = replace(other, tenses=tenses, eventful=eventful, passing=True, once=not reason)
+        main = replace(
+            main,
+            tenses=tenses,
+            eventful=conjunction in ("while", "before", "as soon as"),
+            durative=conjunction == "while",
+            once=not reason,
+        )
+        other = replace(
+            main,
+            verbal=other.verbal,
+            nominal=other.nominal,
+            frame="",
+            adverbs=other.adverbs,
+            passing=True,
+        )
         first = "inversion" in self._wanted and random.random() < 0.65
         if first:
             clause = self._clauses.clause(self._about_weather(other, conjunction))

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from translation.grammar.function_words import CONJUNCTIONS, DETERMINERS
-from translation.grammar.inflection import CONTRACTIONS, PARADIGMS, english_article
+from translation.grammar.function_words import CONJUNCTIONS
+from translation.grammar.inflection import PARADIGMS
 from translation.grammar.lexicon import Adverb
+from translation.grammar.phrase_wording import PhraseWording
 from translation.grammar.structure import (
     Clause,
-    Named,
     Nominal,
     Personal,
     Phrase,
@@ -66,14 +66,10 @@ def agreement(phrase: Phrase | None) -> Agreement:
 
 
 class _Derivation:
-    """One derivation: it numbers the links."""
+    """One derivation, with links of its own."""
 
     def __init__(self) -> None:
-        self._links = 0
-
-    def _link(self) -> int:
-        self._links += 1
-        return self._links
+        self._phrases = PhraseWording(self._relative)
 
     # Sentences
 
@@ -81,7 +77,7 @@ class _Derivation:
         main = sentence.main
         if sentence.subordinate is not None and sentence.subordinate_first:
             english, german = self._subordinate(sentence.subordinate)
-            comma = Word(",", (self._link(),))
+            comma = Word(",", (self._phrases.link(),))
             main_english, main_german = self._clause(main, "first")
             english += [comma, *main_english]
             german += [comma, *main_german]
@@ -95,25 +91,25 @@ class _Derivation:
             more_english, more_german = self._joined(main, *sentence.joined)
             english += more_english
             german += more_german
-        stop = Word(".", (self._link(),))
+        stop = Word(".", (self._phrases.link(),))
         return _align([*english, stop], _punctuate([*german, stop]))
 
     def _joined(
         self, main: Clause, conjunction: str, clause: Clause
     ) -> tuple[list[Word], list[Word]]:
-        link = self._link()
+        link = self._phrases.link()
         one = [Word(conjunction, (link,))]
         other = [Word({"and": "und", "but": "aber"}[conjunction], (link,))]
         if clause.subject is None:
             english, german = self._clause(clause, "first", agreement(main.subject))
             return one + english, other + german
-        comma = [Word(",", (self._link(),))]
+        comma = [Word(",", (self._phrases.link(),))]
         english, german = self._clause(clause, "second")
         return comma + one + english, comma + other + german
 
     def _subordinate(self, subordinate: Subordinate) -> tuple[list[Word], list[Word]]:
         conjunction = CONJUNCTIONS[subordinate.conjunction]
-        link = self._link()
+        link = self._phrases.link()
         english, german = self._clause(subordinate.clause, "final")
         words = [Word(text, (link,)) for text in conjunction.english]
         return words + english, [Word(conjunction.german, (link,)), *german]
@@ -132,7 +128,7 @@ class _Derivation:
             subject: person and number of the subject where the clause has none of its own.
         """
         subject = subject or agreement(clause.subject)
-        links = {role: self._link() for role in ("main", "auxiliary", "negation", "to")}
+        links = {role: self._phrases.link() for role in ("main", "auxiliary", "negation", "to")}
 
         def linked(words: list[VerbWord]) -> list[Word]:
             return [Word(word.text, tuple(links[role] for role in word.roles)) for word in words]
@@ -161,7 +157,7 @@ class _Derivation:
     def _parts(self, clause: Clause, negation: int) -> Parts:
         parts: Parts = {}
         if clause.subject is not None:
-            parts["subject"] = self._phrase(clause.subject, "nominative")
+            parts["subject"] = self._phrases.phrase(clause.subject, "nominative")
         kein = clause.negated and _takes_kein(clause)
         if clause.object is not None:
             wording = self._object(clause, clause.object, negation if kein else 0)
@@ -171,156 +167,43 @@ class _Derivation:
         if clause.negated and not kein:
             parts["not"] = Wording([], [Word("nicht", (negation,))], [])
         if clause.quality is not None:
-            link = (self._link(),)
+            link = (self._phrases.link(),)
             words = clause.quality.english, clause.quality.german
             parts["quality"] = Wording([Word(words[0], link)], [Word(words[1], link)], [])
         for name in ("time", "frequency", "manner", "place", "means", "goal"):
             part = getattr(clause, name)
             if isinstance(part, Adverb):
-                parts[name] = self._adverb(part)
+                parts[name] = self._phrases.adverb(part)
             elif part is not None:
-                parts[name] = self._prepositional(part)
+                parts[name] = self._phrases.prepositional(part)
         return parts
 
     def _object(self, clause: Clause, phrase: Phrase, negation: int) -> Wording:
         verb = clause.verb
         if clause.passive:
-            return self._prepositional(Prepositional("by", "von", "dative", phrase))
+            return self._phrases.prepositional(Prepositional("by", "von", "dative", phrase))
         if verb.preposition:
             preposition = verb.english.preposition
-            return self._prepositional(
+            return self._phrases.prepositional(
                 Prepositional(preposition, verb.preposition, verb.case, phrase)
             )
         if "bare" in verb.flags:
-            english, (article, noun), _ = self._phrase(phrase, verb.case)
+            english, (article, noun), _ = self._phrases.phrase(phrase, verb.case)
             return Wording(english, [noun._replace(links=noun.links + article.links)], [])
-        return self._phrase(phrase, verb.case, negation)
+        return self._phrases.phrase(phrase, verb.case, negation)
 
     def _recipient(self, clause: Clause, phrase: Phrase) -> Wording:
-        wording = self._phrase(phrase, "dative")
+        wording = self._phrases.phrase(phrase, "dative")
         if "to" not in clause.verb.flags:
             return wording
-        link = self._link()
+        link = self._phrases.link()
         article, *rest = wording.german
         german = [article._replace(links=(link, *article.links)), *rest]
         return Wording([Word("to", (link,)), *wording.english], german, wording.tail)
 
-    # Phrases
-
-    def _adverb(self, adverb: Adverb) -> Wording:
-        english: list[list[int]] = [[] for _ in adverb.english]
-        german: list[list[int]] = [[] for _ in adverb.german]
-        for one, other in adverb.links:
-            link = self._link()
-            english[one].append(link)
-            german[other].append(link)
-        return Wording(
-            [Word(text, tuple(links)) for text, links in zip(adverb.english, english, strict=True)],
-            [Word(text, tuple(links)) for text, links in zip(adverb.german, german, strict=True)],
-            [],
-        )
-
-    def _prepositional(self, part: Prepositional) -> Wording:
-        wording = self._phrase(part.phrase, part.case)
-        link = self._link()
-        english = [Word(text, (link,)) for text in part.english.split()]
-        preposition = Word(part.german, (link,))
-        first, *rest = wording.german
-        contracted = CONTRACTIONS.get((part.german, first.text))
-        # In dem Haus, das ...: the article of a noun that a relative clause tells apart stays.
-        if contracted is None or wording.tail:
-            german = [preposition, *wording.german]
-        else:
-            german = [Word(contracted, (link, *first.links)), *rest]
-        return Wording(english + wording.english, german, wording.tail)
-
-    def _phrase(self, phrase: Phrase, case: str, negation: int = 0) -> Wording:
-        if isinstance(phrase, Nominal):
-            return self._nominal(phrase, case, negation)
-        link = (self._link(),)
-        if isinstance(phrase, Personal):
-            pronoun = phrase.pronoun
-            english = pronoun.english if case == "nominative" else pronoun.english_object
-            return Wording([Word(english, link)], [Word(pronoun.german[case], link)], [])
-        if isinstance(phrase, Named):
-            return Wording([Word(phrase.name.english, link)], [Word(phrase.name.german, link)], [])
-        first, second = self._phrase(phrase.first, case), self._phrase(phrase.second, case)
-        return Wording(
-            [*first.english, Word("and", link), *second.english],
-            [*first.german, *first.tail, Word("und", link), *second.german],
-            second.tail,
-        )
-
-    def _nominal(self, nominal: Nominal, case: str, negation: int = 0) -> Wording:
-        article_link = self._link()
-        article, german_article = self._article(nominal, case, negation, article_link)
-        declension = DETERMINERS["no" if negation else nominal.determiner].declension
-        owner = nominal.owner
-        before: list[Word] = []
-        after, german_after = [], []
-        if isinstance(owner, Named):
-            link, possessive = self._link(), self._link()
-            before = [Word(owner.name.english, (link,)), Word("'s", (possessive,))]
-            german_article = [Word(owner.name.german + "s", (link, possessive))]
-            declension = "strong adjective"
-        elif owner is not None:
-            english, german, _ = self._nominal(owner, "genitive")
-            if "person" in owner.noun.tags:
-                before = [*english, Word("'s", (article_link,))]
-            else:
-                link = self._link()
-                after = [Word("of", (link,)), *english]
-                german[0] = german[0]._replace(links=(link, *german[0].links))
-            german_after = german
-        english, german = self._head(nominal, case, declension)
-        if not before and article:
-            text = english_article(english[0].text) if article == "a" else article
-            before = [Word(text, (article_link,))]
-        wording = Wording(before + english + after, german_article + german + german_after, [])
-        if nominal.wearing is not None:
-            worn = self._prepositional(Prepositional("with", "mit", "dative", nominal.wearing))
-            wording = Wording(wording.english + worn.english, wording.german + worn.german, [])
-        if nominal.relative is not None:
-            english, german = self._relative(nominal.relative, nominal)
-            tail = [COMMA, *german, COMMA]
-            wording = Wording(wording.english + english, wording.german, tail)
-        return wording
-
-    def _article(
-        self, nominal: Nominal, case: str, negation: int, link: int
-    ) -> tuple[str, list[Word]]:
-        """The English determiner, `a` for `an` too, and the German one."""
-        determiner = DETERMINERS["no" if negation else nominal.determiner]
-        english = determiner.english_plural if nominal.plural else determiner.english
-        if negation and not nominal.determiner:
-            english = "any"
-        gender = "plural" if nominal.plural else nominal.noun.gender
-        ending = PARADIGMS.get(determiner.paradigm, {}).get((case, gender), "")
-        german = (determiner.german_plural if nominal.plural else determiner.german) + ending
-        links = (link, negation) if negation else (link,)
-        return english, [Word(german, links)] if german else []
-
-    def _head(self, nominal: Nominal, case: str, declension: str) -> tuple[list[Word], list[Word]]:
-        """Adjectives, noun and content."""
-        noun, plural = nominal.noun, nominal.plural
-        ending = PARADIGMS[declension][case, "plural" if plural else noun.gender]
-        english, german = [], []
-        for adjective in nominal.adjectives:
-            link = (self._link(),)
-            english.append(Word(adjective.english, link))
-            german.append(Word(adjective.german_form(ending), link))
-        link = (self._link(),)
-        english += [Word(text, link) for text in noun.english_form(plural).split()]
-        german.append(Word(noun.german_form(case, plural), link))
-        if nominal.content is not None:
-            content = (self._link(),)
-            english += [Word("of", link), Word(nominal.content.english, content)]
-            german.append(Word(nominal.content.german, content))
-        return english, german
-
     def _relative(self, relative: Relative, head: Nominal) -> tuple[list[Word], list[Word]]:
         clause = relative.clause
-        link = (self._link(),)
+        link = (self._phrases.link(),)
         of_subject = relative.gap == "subject"
         person = of_subject and "person" in head.noun.tags
         case = "nominative" if of_subject else clause.verb.case
