@@ -2,15 +2,15 @@
 
 A figure is published by adding its row and drawing the tables again:
 
-    python -m benchmarks.results add --name translation/multi30k/bleu --value 39.4 ...
+    python -m benchmarks.results add --room translation --name multi30k_bleu --value 39.4 ...
     python -m benchmarks.results tables
 
 In README.md and the rooms' README.md two kinds of region are written from the rows:
 
-    <!-- results:translation -->          a table of the rows `translation/...`; the two markers
-    <!-- /results -->                     stand alone on their lines
+    <!-- results:translation -->          a table of that room's rows; the two markers stand alone
+    <!-- /results -->                     on their lines
 
-    <!-- results:translation/multi30k/bleu value -->39.4 BLEU<!-- /results -->
+    <!-- results:multi30k_bleu value -->39.4 BLEU<!-- /results -->
                                           one field of one row inside a line: value, floor,
                                           minutes, command, seeds, commit, hardware or date
 """
@@ -72,7 +72,9 @@ class Row:
     """One published figure and everything needed to get it again."""
 
     name: str
-    """`room/data/figure`, for example translation/multi30k/bleu."""
+    """Data, split and figure in lower case, for example multi30k_en_de_test2016_bleu_lc_tok."""
+    room: str
+    """The room that made it, for example translation."""
     value: float
     """The figure; the mean when there are several seeds."""
     unit: str
@@ -106,9 +108,9 @@ class Row:
                     f"{field} of {self.name} must be {expectation}. Received: {received!r}"
                 )
 
-        name = re.compile(r"[a-z0-9_-]+(/[a-z0-9_.-]+)+")
-        expect(bool(name.fullmatch(self.name)), "name", "of the form room/data/figure")
-        for field in ("unit", "command", "hardware"):
+        words = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)+")
+        expect(bool(words.fullmatch(self.name)), "name", "lower-case words joined by _")
+        for field in ("room", "unit", "command", "hardware"):
             expect(bool(getattr(self, field).strip()), field, "some text")
         expect(not re.search(r"(^|[\s=])/", self.command), "command", "free of absolute paths")
         expect(math.isfinite(self.value), "value", "a finite number")
@@ -188,7 +190,7 @@ def render(text: str, rows: list[Row]) -> str:
     def body(region: re.Match[str]) -> str:
         name, field = region["name"], region["field"]
         if field is None:
-            chosen = [row for row in rows if row.name == name or row.name.startswith(f"{name}/")]
+            chosen = [row for row in rows if name in (row.name, row.room)]
             shown = f"\n{_table(chosen)}\n"
         else:
             chosen = [row for row in rows if row.name == name]

@@ -8,7 +8,8 @@ import pytest
 from benchmarks import results
 
 GOOD = results.Row(
-    name="room/data/bleu",
+    name="data_bleu",
+    room="room",
     value=39.5,
     unit="BLEU",
     command="python -m room.train --dataset data",
@@ -36,9 +37,7 @@ def test_pages_show_the_rows_as_they_are():
 
 def test_rows_survive_saving_and_loading(tmp_path):
     path = tmp_path / "results.json"
-    other = dataclasses.replace(
-        GOOD, name="room/data/aer", interval=None, floor=None, floor_name=None
-    )
+    other = dataclasses.replace(GOOD, name="data_aer", interval=None, floor=None, floor_name=None)
     results.save([GOOD, other], path)
     assert results.load(path) == [other, GOOD]
 
@@ -87,19 +86,19 @@ def test_name_that_stands_twice_is_refused(tmp_path):
 
 
 def test_regions_are_written_and_the_rest_is_left():
-    elsewhere = dataclasses.replace(GOOD, name="roomier/data/f1")
+    elsewhere = dataclasses.replace(GOOD, name="data_f1", room="roomier")
     text = (
         "before\n<!-- results:room -->\nold\n<!-- /results -->\nbetween "
-        "<!-- results:room/data/bleu value -->?<!-- /results --> and "
-        "<!-- results:room/data/bleu floor --><!-- /results --> after\n"
+        "<!-- results:data_bleu value -->?<!-- /results --> and "
+        "<!-- results:data_bleu floor --><!-- /results --> after\n"
     )
     page = results.render(text, [GOOD, elsewhere])
     assert page.startswith("before\n<!-- results:room -->\n| figure |")
-    assert "| room/data/bleu | 39.5 (38 to 41) BLEU | 5.25 (copy of the source) |" in page
-    assert "between <!-- results:room/data/bleu value -->39.5 (38 to 41) BLEU<!--" in page
+    assert "| data_bleu | 39.5 (38 to 41) BLEU | 5.25 (copy of the source) |" in page
+    assert "between <!-- results:data_bleu value -->39.5 (38 to 41) BLEU<!--" in page
     assert page.endswith("floor -->5.25 (copy of the source)<!-- /results --> after\n")
     assert "old" not in page
-    assert "roomier" not in page
+    assert "data_f1" not in page
     assert results.render(page, [GOOD, elsewhere]) == page
 
 
@@ -123,7 +122,7 @@ def test_table_keeps_its_columns_when_a_command_has_a_pipe():
         "<!-- results: room -->\n<!-- /results -->",
         "<!-- results:nowhere -->\n<!-- /results -->",
         "<!-- results:room value --><!-- /results -->",
-        "<!-- results:room/data/bleu colour --><!-- /results -->",
+        "<!-- results:data_bleu colour --><!-- /results -->",
     ],
 )
 def test_region_that_cannot_be_written_is_refused(text):
@@ -134,7 +133,7 @@ def test_region_that_cannot_be_written_is_refused(text):
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """A folder with a README and no rows, in place of the project's."""
-    (tmp_path / "README.md").write_text("<!-- results:room/data/bleu value --><!-- /results -->\n")
+    (tmp_path / "README.md").write_text("<!-- results:data_bleu value --><!-- /results -->\n")
     monkeypatch.setattr(results, "ROOT", tmp_path)
     monkeypatch.setattr(results, "ROWS", tmp_path / "results.json")
     results.ROWS.write_text("[]")
@@ -148,8 +147,8 @@ def test_figure_reaches_the_page(project, capsys):
     assert results.load(results.ROWS) == [GOOD]
     assert ">39.5 (38 to 41) BLEU<" in (project / "README.md").read_text()
     assert capsys.readouterr().out.splitlines() == [
-        "room/data/bleu: 38.5 (38 to 41) BLEU (new)",
-        "room/data/bleu: 39.5 (38 to 41) BLEU (was 38.5 (38 to 41) BLEU)",
+        "data_bleu: 38.5 (38 to 41) BLEU (new)",
+        "data_bleu: 39.5 (38 to 41) BLEU (was 38.5 (38 to 41) BLEU)",
         "rewrote README.md",
     ]
 
@@ -181,11 +180,11 @@ def test_commit_and_machine_and_day_are_filled_in(project, monkeypatch):
 
 
 def test_command_line_adds_and_refuses(project, monkeypatch, capsys):
-    flags = "--name room/data/bleu --value 1 --unit BLEU --command x --commit 0123abc --seeds 1 2"
-    line = ["results", "add", *flags.split(), "--interval", "0", "2"]
+    flags = "--room room --name data_bleu --value 1 --unit BLEU --command x --seeds 1 2"
+    line = ["results", "add", *flags.split(), "--commit", "0123abc", "--interval", "0", "2"]
     monkeypatch.setattr("sys.argv", [*line, "--minutes", "3"])
     assert results.main() == 0
     assert results.load(results.ROWS)[0].seeds == (1, 2)
     monkeypatch.setattr("sys.argv", [*line, "--minutes", "0"])
     assert results.main() == 2
-    assert "minutes of room/data/bleu must be positive" in capsys.readouterr().err
+    assert "minutes of data_bleu must be positive" in capsys.readouterr().err
