@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from attention_apps.attention.decoding import Rules, beam_search
@@ -120,7 +119,7 @@ def translate_all(
     batch_size: int = 64,
     attention: bool = False,
     sort: bool = True,
-) -> list[dict[str, np.ndarray]]:
+) -> list[dict[str, Any]]:
     """Translate many sentences.
 
     Args:
@@ -137,7 +136,7 @@ def translate_all(
     order = list(range(len(sentences)))
     if sort:
         order.sort(key=lambda index: len(sentences[index]))
-    rows: list[dict[str, np.ndarray]] = [{} for _ in sentences]
+    rows: list[dict[str, Any]] = [{} for _ in sentences]
     for start in range(0, len(order), batch_size):
         indexes = order[start : start + batch_size]
         outputs = function(tf.constant([sentences[index] for index in indexes]))

@@ -56,7 +56,7 @@ class ValidationBleu(keras.callbacks.Callback):
         return f"{sentence} → {self._hypotheses.get(sentence, 'not translated yet')}"
 
 
-def bleu(hypotheses: list[str], references: list[str], config: Config) -> sacrebleu.BLEUScore:
+def bleu(hypotheses: list[str], references: list[str], config: Config) -> Any:
     """BLEU of a corpus (Papineni et al. 2002), by sacreBLEU (Post 2018).
 
     Args:

@@ -415,7 +415,7 @@ class _SingleHead(keras.layers.Layer):
     def _calculate_scores(self, query: Any, key: Any) -> Any:
         """Scores `(batch, query, key)` by the mechanism, or as Keras does without one."""
         if self.mechanism is None:
-            return super()._calculate_scores(query, key)  # type: ignore[misc]
+            return super()._calculate_scores(query, key)
         score = SCORINGS[self.mechanism.scoring]
         return score(query[:, :, None], key[:, :, None], **self._score_weights)[:, 0]
 

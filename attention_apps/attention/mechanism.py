@@ -107,6 +107,8 @@ def parse_mechanism(text: str) -> Mechanism:
     choices: dict[str, Any] = {}
     for word in text.split("+"):
         name, _, argument = word.strip().partition(":")
+        choice: str
+        value: Any
         if name in SCORINGS and not argument:
             choice, value = "scoring", name
         elif name == "rotary" and not argument:

@@ -128,15 +128,16 @@ class Clauses:
             free.append("object")
         if verb.goals:
             free.append("goal")
-        sites = {}
+        # What would follow a relative clause on the object would be taken for a part of it.
+        followed = bool(verb.goals) or "to" in verb.flags
+        barred = {
+            ("relative", "object"): followed,
+            ("coordination", "goal"): True,
+            ("coordination", "object"): "negation" in wish.verbal,
+        }
+        sites: dict[str, str] = {}
         for wanted in wish.nominal:
-            fitting = [
-                site
-                for site in free
-                if wanted != "coordination"
-                or site == "subject"
-                or (site == "object" and "negation" not in wish.verbal)
-            ]
+            fitting = [site for site in free if not barred.get((wanted, site))]
             if not fitting:
                 raise DeadEnd
             site = self._choose(fitting)
