@@ -214,7 +214,7 @@ class Clauses:
         if not verb.goals:
             return None
         spot = self._choose(verb.goals)
-        self._pick((spot.noun,))
+        self._pick((spot.noun,), owned=special == "genitive")
         case = "accusative"
         if verb.frame == "spot" or spot.german in ("zu", "nach"):
             case = "dative"
@@ -240,6 +240,9 @@ class Clauses:
             one = self._phrases.phrase(first, role, definite=True)
             return Together(one, self._phrases.phrase(second, role, definite=True))
         if wanted == "genitive":
+            parts = [noun for noun in pool if isinstance(noun, Noun) and noun.owners]
+            if parts and self._chance(0.4):
+                pool = parts
             entry = pool[0] if picked else self._pick(pool, owned=True)
             owned = self._phrases.owned(entry) if isinstance(entry, Noun) else None
             if owned is None:

@@ -126,6 +126,8 @@ def _suits(verb: Verb, wish: Wish, gap: str) -> bool:
 
 
 def _suits_doer(verb: Verb, wish: Wish) -> bool:
+    if isinstance(wish.subject, Personal) and verb.telling == "subject":
+        return False
     doer = wish.doer or entry_of(wish.subject)
     if wish.head is not None:
         doer = wish.head.noun
@@ -134,6 +136,4 @@ def _suits_doer(verb: Verb, wish: Wish) -> bool:
         return not given or verb.frame == "quality" or SOMEONE in verb.suits
     if verb.frame == "quality":
         return isinstance(doer, Noun) and bool(ADJECTIVES_OF[doer])
-    if isinstance(wish.subject, Personal) and verb.telling == "subject":
-        return False
     return doer in (verb.takes if "passive" in wish.verbal else verb.suits)
