@@ -159,10 +159,19 @@ def _read_generated(config: Config) -> tuple[Corpus, Corpus, list[Corpus]]:
     builder = GeneratedTranslation(
         config=config.generated_size, **({"data_dir": config.data_dir} if config.data_dir else {})
     )
-    builder.download_and_prepare()
+    _prepare(builder)
     names = ("train", "validation", "test", "test_constructions")
     training, validation, *tests = (_generated_split(builder, name) for name in names)
     return training, validation, tests
+
+
+def _prepare(builder: Any) -> None:
+    import tensorflow_datasets as tfds
+
+    if not builder.is_prepared():
+        print(f"preparing {builder.info.full_name} in {builder.data_path}, once")
+        tfds.disable_progress_bar()
+    builder.download_and_prepare()
 
 
 def _generated_split(builder: Any, name: str) -> Corpus:
@@ -198,7 +207,7 @@ def _read_tensorflow_datasets(config: Config) -> tuple[Corpus, Corpus, list[Corp
             f"{config.dataset} is not prepared in {builder.data_path} and this machine has no "
             "network. Prepare it where there is one and pass its folder as --data-dir"
         )
-    builder.download_and_prepare()
+    _prepare(builder)
 
     def corpus(split: str) -> Corpus:
         examples = list(builder.as_dataset(split=split).as_numpy_iterator())

@@ -86,7 +86,7 @@ def _score_translations(translate: Any, test: Any, run_dir: Path, config: Config
     folder.mkdir(exist_ok=True)
     path = folder / f"{test.name}.{config.target_language}"
     path.write_text("".join(f"{line}\n" for line in hypotheses), encoding="utf-8")
-    bleu, chrf = sacrebleu.BLEU(tokenize=config.bleu_tokenizer), sacrebleu.CHRF()
+    bleu, chrf = sacrebleu.BLEU(tokenize=config.bleu_tokenizer, force=True), sacrebleu.CHRF()
     score = bleu.corpus_score(hypotheses, [test.targets], n_bootstrap=RESAMPLES)
     floor = bleu.corpus_score(copy_source(test.sources), [test.targets])
     return {

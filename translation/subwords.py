@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,28 +45,12 @@ class Subwords:
             ValueError: when the text has too few distinct subwords for the size.
         """
         model = io.BytesIO()
-        try:
-            sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=iter(sentences),
-                model_writer=model,
-                model_type="bpe",
-                vocab_size=vocabulary_size,
-                character_coverage=1.0,
-                normalization_rule_name="identity",
-                pad_id=PAD,
-                bos_id=START,
-                eos_id=END,
-                unk_id=UNKNOWN,
-                unk_surface="⁇",
-                # One thread and no sampling of sentences, so that a text always gives one model.
-                num_threads=1,
-                minloglevel=2,
-            )
-        except RuntimeError as error:
-            raise ValueError(
-                f"The training text does not give {vocabulary_size} subwords "
-                f"({str(error).rsplit('] ', 1)[-1].strip()}). Choose another --vocabulary-size."
-            ) from error
+        with tempfile.NamedTemporaryFile("w", suffix=".tsv") as rules:
+            # Text is left as it is, but for stray byte order marks, which become spaces. (Without
+            # any rule TensorFlow Text prints a line about it whenever a model is loaded.)
+            rules.write("FEFF\t20\n")
+            rules.flush()
+            _train(sentences, vocabulary_size, model, rules.name)
         return cls(model.getvalue())
 
     @classmethod
@@ -171,3 +156,28 @@ class Subwords:
             for index, surface in zip(ids, surfaces, strict=True)
             if index == UNKNOWN
         ]
+
+
+def _train(sentences: Iterable[str], vocabulary_size: int, model: io.BytesIO, rules: str) -> None:
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(sentences),
+            model_writer=model,
+            model_type="bpe",
+            vocab_size=vocabulary_size,
+            character_coverage=1.0,
+            normalization_rule_tsv=rules,
+            pad_id=PAD,
+            bos_id=START,
+            eos_id=END,
+            unk_id=UNKNOWN,
+            unk_surface="⁇",
+            # One thread, so that a text always gives one model.
+            num_threads=1,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise ValueError(
+            f"The training text does not give {vocabulary_size} subwords "
+            f"({str(error).rsplit('] ', 1)[-1].strip()}). Choose another --vocabulary-size."
+        ) from error

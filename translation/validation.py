@@ -67,5 +67,6 @@ def bleu(hypotheses: list[str], references: list[str], config: Config) -> Any:
     Returns:
         sacreBLEU's score.
     """
-    metric = sacrebleu.BLEU(tokenize=config.bleu_tokenizer)
+    # `force`: tokenised text is what we have; sacreBLEU's reminder at every call helps nobody.
+    metric = sacrebleu.BLEU(tokenize=config.bleu_tokenizer, force=True)
     return metric.corpus_score(hypotheses, [references])
