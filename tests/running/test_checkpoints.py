@@ -16,6 +16,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("tiny_training.py")
+BEFORE_THE_FOURTH = ("rename", ".partial-epoch-0004", 0)
 
 
 class Killed(BaseException):
@@ -23,22 +24,34 @@ class Killed(BaseException):
 
 
 class DyingDisk:
-    """Counts what is done to a run's files and, at a given count, lets nothing through any more."""
+    """Lets nothing through to a run's files from a given moment on.
+
+    Args:
+        moment: (operation, end of the path it is done to, how often until then), just before
+            which the disk dies; or the number of operations it lets through.
+    """
 
     NAMES = ("fsync", "rename", "replace", "unlink", "truncate", "mkdir", "rmdir")
 
-    def __init__(self, monkeypatch, dies_at=None):
-        self.count, self.dies_at = 0, dies_at
+    def __init__(self, monkeypatch, moment):
+        self.moment, self.left, self.dead = moment, moment, False
+        if isinstance(moment, tuple):
+            self.left = moment[2]
         for name in self.NAMES:
-            monkeypatch.setattr(os, name, self._guard(getattr(os, name)))
-        monkeypatch.setattr(shutil, "rmtree", self._guard(shutil.rmtree))
+            monkeypatch.setattr(os, name, self._guard(name, getattr(os, name)))
+        monkeypatch.setattr(shutil, "rmtree", self._guard("rmtree", shutil.rmtree))
 
-    def _guard(self, function):
+    def _guard(self, name, function):
         def guarded(*args, **kwargs):
-            if str(args[0]).startswith("/") and "/runs/tiny/" not in str(args[0]):
+            path = str(args[0])
+            if path.startswith("/") and "/runs/tiny/" not in path:
                 return function(*args, **kwargs)
-            self.count += 1
-            if self.dies_at is not None and self.count >= self.dies_at:
+            if not isinstance(self.moment, tuple) or (
+                name == self.moment[0] and path.endswith(self.moment[1])
+            ):
+                self.left -= 1
+            self.dead = self.dead or self.left < 0
+            if self.dead:
                 raise Killed
             return function(*args, **kwargs)
 
@@ -121,22 +134,27 @@ def test_the_same_seed_gives_the_same_bits(tiny, config, uninterrupted, tmp_path
         assert drawn == [(i, logs[name]) for i, logs in enumerate(uninterrupted["history"])]
 
 
-def killed(tiny, config, folder, dies_at):
-    """Train until the disk has seen `dies_at` operations; tell whether that was before the end."""
+def killed(tiny, config, folder, moment):
+    """Train until the disk dies at `moment`; tell whether that was before the end."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        disk = DyingDisk(monkeypatch, dies_at)
+        DyingDisk(monkeypatch, moment)
         try:
             tiny.train(config, runs_dir=folder / "runs")
         except Killed:
             return True
-    assert disk.count < dies_at
     return False
 
 
-# With four epochs there are some 90 operations; these lie in the first, a middle and the last.
-@pytest.mark.parametrize("dies_at", [9, 41, 66])
-def test_killed_while_writing(dies_at, tiny, config, uninterrupted, tmp_path):
-    assert killed(tiny, config, tmp_path, dies_at)
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param(("rename", ".partial-epoch-0001", 0), id="before any checkpoint has its name"),
+        pytest.param(("replace", ".partial-model.keras", 2), id="before a better model is there"),
+        pytest.param(("rmdir", ".partial-epoch-0001", 0), id="while an old checkpoint is deleted"),
+    ],
+)
+def test_killed_while_writing(moment, tiny, config, uninterrupted, tmp_path):
+    assert killed(tiny, config, tmp_path, moment)
     assert_resumes(tiny, config, tmp_path, uninterrupted)
 
 
@@ -147,12 +165,12 @@ def test_killed_at_every_single_write(tiny, tmp_path):
 
     config = tiny.Config(epochs=3)
     uninterrupted = everything(*tiny.train(config, runs_dir=tmp_path / "whole"))
-    dies_at = 4  # before that the run has no config yet
-    while killed(tiny, config, folder := tmp_path / str(dies_at), dies_at):
+    passed = 3  # with fewer operations the run has no config yet
+    while killed(tiny, config, folder := tmp_path / str(passed), passed):
         assert_resumes(tiny, config, folder, uninterrupted)
         keras.utils.clear_session()
-        dies_at += 1
-    assert dies_at > 50
+        passed += 1
+    assert passed > 50
 
 
 def kill_nine(tiny, config, folder, uninterrupted, seed):
@@ -203,8 +221,7 @@ def test_five_random_kills(seed, tiny, slow_config, slow_uninterrupted, tmp_path
 
 
 def test_damaged_checkpoint_falls_back(tiny, config, uninterrupted, tmp_path, capsys):
-    # The disk dies after the third checkpoint, before the fourth.
-    assert killed(tiny, config, tmp_path, 72)
+    assert killed(tiny, config, tmp_path, BEFORE_THE_FOURTH)
     newest, _ = sorted((the_run(tmp_path) / "checkpoints").glob("epoch-*"))[::-1][:2]
     variables = newest / "variables.npz"
     variables.write_bytes(variables.read_bytes()[:-200])
@@ -215,7 +232,7 @@ def test_damaged_checkpoint_falls_back(tiny, config, uninterrupted, tmp_path, ca
 def test_nothing_but_damage_is_told(tiny, config, tmp_path):
     from attention_apps.running.command import UserError
 
-    assert killed(tiny, config, tmp_path, 72)
+    assert killed(tiny, config, tmp_path, BEFORE_THE_FOURTH)
     run_dir = the_run(tmp_path)
     for state in run_dir.glob("checkpoints/*/state.json"):
         state.write_text("{")
@@ -248,7 +265,7 @@ def test_code_that_changed_is_refused(tiny, config, tmp_path):
     from attention_apps.running.checkpoints import resume
     from attention_apps.running.command import UserError
 
-    assert killed(tiny, config, tmp_path, 41)
+    assert killed(tiny, config, tmp_path, BEFORE_THE_FOURTH)
     run_dir = the_run(tmp_path)
 
     small = keras.Sequential([keras.Input((8,)), keras.layers.Dense(16)])

@@ -1,5 +1,6 @@
 import io
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -92,6 +93,8 @@ def test_one_line_that_is_kept_up_to_date_on_a_terminal(model, tmp_path, clock):
     # Half of the second epoch and the whole third are left, 90 s an epoch as in the first.
     assert stream.lines()[-1] == "epoch 2/3  step 50/100  loss 0.3333  2 steps/s  2 min left"
     assert len(stream.lines()) == 3
+    # The first step, which traces for 30 s, is in no rate that was ever shown.
+    assert set(re.findall(r"(\S+) steps/s", stream.getvalue())) == {"2"}
 
 
 def test_a_resumed_run_counts_what_is_left(model, tmp_path, clock):
