@@ -29,7 +29,7 @@ class Config:
     generated_size: str = "full"
     """Size of the generated set: `small` or `full`."""
 
-    vocabulary_size: int = 6000
+    vocabulary_size: int = 2000
     """Number of subwords, shared by both languages."""
     max_length: int = 80
     """Longest sentence in subwords; longer training pairs are left out and counted."""
@@ -55,7 +55,7 @@ class Config:
     dropout_rate: float = 0.2
     """Share dropped of embeddings and of what each half of a block adds, in training."""
 
-    epochs: int = 40
+    epochs: int = 8
     """Passes over the training set."""
     learning_rate: float = 0.003
     """Highest learning rate."""

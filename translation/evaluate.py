@@ -28,14 +28,15 @@ class Options:
 def evaluate(run_dir: Path) -> dict[str, Any]:
     """Score a finished run on its test sets and write the figures into its metrics.
 
-    The layer whose attention is read as an alignment is the one with the lowest error on the
-    validation set; without gold alignments it is the last but one (Garg et al. 2019).
+    The head (or mean of heads) that is read as an alignment is the one with the lowest error on
+    the validation set; without gold alignments it is the mean of the last block but one (Garg et
+    al. 2019).
 
     Args:
         run_dir: the run folder.
 
     Returns:
-        The sections `test` and `demo` of `metrics.json`. Translations are written to
+        The sections `test`, `alignment` and `demo` of `metrics.json`. Translations are written to
         `evaluation/`.
 
     Raises:
@@ -54,16 +55,17 @@ def evaluate(run_dir: Path) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     for test in tests:
         figures[test.name] = _score_translations(translate, test, run.run_dir, run.config)
-    layer = max(0, run.config.num_decoder_layers - 2)
+    place: tuple[int, int | None] = (max(0, run.config.num_decoder_layers - 2), None)
     if validation.alignments is not None:
-        layer, alignment_figures = _score_alignments(
+        place, alignment_figures = _score_alignments(
             translate.model, subwords, training, validation, tests
         )
         for name, section in alignment_figures.items():
             figures[name].update(section)
     main = figures[tests[0].name]
     sections = {
-        "test": {**figures, "alignment_layer": layer},
+        "test": figures,
+        "alignment": {"layer": place[0], "head": place[1]},
         "demo": {
             "figure": "BLEU",
             "value": main["bleu"],
@@ -105,8 +107,8 @@ def _score_translations(translate: Any, test: Any, run_dir: Path, config: Config
 
 def _score_alignments(
     model: Any, subwords: Any, training: Any, validation: Any, tests: Sequence[Any]
-) -> tuple[int, dict[str, dict[str, float]]]:
-    """Alignment error of attention, the layer chosen on validation, beside diagonal and IBM-1."""
+) -> tuple[tuple[int, int | None], dict[str, dict[str, float]]]:
+    """Alignment error of attention, the head chosen on validation, beside diagonal and IBM-1."""
     from translation.alignments import alignment_error_rate
     from translation.baselines import IbmModel1, diagonal_links
     from translation.forced import ForcedAttention
@@ -114,11 +116,11 @@ def _score_alignments(
     forced = ForcedAttention(model, subwords)
     chosen = {}
     for shift in (False, True):
-        rates = [
-            alignment_error_rate(links, validation.alignments).error_rate
-            for links in forced.alignments(validation, shift=shift)
-        ]
-        chosen[shift] = rates.index(min(rates))
+        rates = {
+            place: alignment_error_rate(links, validation.alignments).error_rate
+            for place, links in forced.alignments(validation, shift=shift).items()
+        }
+        chosen[shift] = min(rates, key=rates.__getitem__)
     dictionary = IbmModel1(
         [(s.split(), t.split()) for s, t in zip(training.sources, training.targets, strict=True)]
     )
@@ -144,8 +146,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     quiet_start()
     sections = evaluate(options.run_dir)
     for name, figures in sections["test"].items():
-        if name == "alignment_layer":
-            continue
         print(
             f"{name}: BLEU {figures['bleu']:.2f} ± {figures['bleu_interval']:.2f} "
             f"(copied source {figures['floor_copy_source_bleu']:.2f}), chrF {figures['chrf']:.2f} "

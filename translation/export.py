@@ -66,9 +66,8 @@ def export(run_dir: Path, *, parity_sentences: int = 1000) -> Path:
         near_ties.extend(ties)
         return problems
 
-    test = run.metrics.get("test", {})
-    layer = test.get("alignment_layer", max(0, run.config.num_decoder_layers - 2))
-    figures = {k: v for k, v in test.items() if k != "alignment_layer"}
+    figures = run.metrics.get("test", {})
+    unmeasured = {"layer": max(0, run.config.num_decoder_layers - 2), "head": None}
     folder = export_model(
         run.run_dir,
         endpoints={
@@ -97,7 +96,10 @@ def export(run_dir: Path, *, parity_sentences: int = 1000) -> Path:
                 "needs": "import tensorflow_text before loading",
                 "not_for": "text unlike the training text; nothing was checked beyond `figures`",
             },
-            "labels": {"alignment_layer": layer, "attention": "layers, heads, target, source"},
+            "labels": {
+                "attention": "layers, heads, target, source",
+                "alignment": run.metrics.get("alignment", unmeasured),
+            },
         },
     )
     for tie in near_ties:

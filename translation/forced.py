@@ -15,6 +15,9 @@ from translation.model import END, PAD, START, Translator
 from translation.subwords import Subwords
 from translation.words import words_of
 
+Place = tuple[int, int | None]
+"""Where an alignment is read: a decoder block and one of its heads, None for their mean."""
+
 
 class ForcedAttention:
     """Cross-attention on pairs of sentences, by forced decoding.
@@ -61,8 +64,8 @@ class ForcedAttention:
                     words_of(self._subwords.pieces(target)),
                 )
 
-    def alignments(self, corpus: Corpus, *, shift: bool) -> list[list[list[Link]]]:
-        """Word alignments read from each layer, its heads averaged.
+    def alignments(self, corpus: Corpus, *, shift: bool) -> dict[Place, list[list[Link]]]:
+        """Word alignments read from every layer and head.
 
         Args:
             corpus: the pairs.
@@ -70,17 +73,36 @@ class ForcedAttention:
                 the one in which it is predicted.
 
         Returns:
-            For every layer, the links of every pair.
+            For every place the links of every pair.
         """
-        by_layer: list[list[list[Link]]] = []
+        by_place: dict[Place, list[list[Link]]] = {}
         for weights, source_words, target_words in self.maps(corpus):
-            means = weights.mean(axis=1)
-            by_layer = by_layer or [[] for _ in means]
-            for layer, layer_map in enumerate(means):
-                by_layer[layer].append(
-                    read_alignment(layer_map, source_words, target_words, shift=shift)
-                )
-        return by_layer
+            for layer, heads in enumerate(weights):
+                for head in (None, *range(len(heads))):
+                    links_there = by_place.setdefault((layer, head), [])
+                    links_there.append(
+                        read_alignment(
+                            at_place(weights, (layer, head)),
+                            source_words,
+                            target_words,
+                            shift=shift,
+                        )
+                    )
+        return by_place
+
+
+def at_place(weights: np.ndarray, place: Place) -> np.ndarray:
+    """Take one head's map, or the mean of a layer's heads.
+
+    Args:
+        weights: `(layers, heads, target, source)`.
+        place: layer and head.
+
+    Returns:
+        `(target, source)`.
+    """
+    layer, head = place
+    return weights[layer].mean(axis=0) if head is None else weights[layer, head]
 
 
 def read_alignment(

@@ -127,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
     loaded = tf.saved_model.load(str(folder))
     function = loaded.signatures["with_attention"]
-    layer = card["labels"]["alignment_layer"]
+    place = card["labels"]["alignment"]["layer"], card["labels"]["alignment"]["head"]
     for start in range(0, len(sentences), options.batch_size):
         batch = sentences[start : start + options.batch_size]
         outputs = {k: v.numpy() for k, v in function(tf.constant(batch)).items()}
@@ -135,14 +135,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         for note in check_answers(batch, rows, card):
             print(note, file=sys.stderr)
         for sentence, row in zip(batch, rows, strict=True):
-            answer = read_answer(row, layer)
+            answer = read_answer(row, place)
             if options.sentences:
                 print(f"{sentence}\n→ {answer['translation']}\n")
                 record = AttentionRecord(
                     weights=answer["attention"][None],
-                    layer=f"decoder block {layer}, mean of heads, read as each word is the input",
+                    layer=f"decoder block {place[0]}, each word read as input",
                     query=Axis(tuple(answer["target_tokens"])),
                     key=Axis(tuple(answer["source_tokens"])),
+                    heads=("mean of heads" if place[1] is None else f"head {place[1]}",),
                 )
                 print(draw_text(record))
                 print(f"alignment: {answer['links']}\n")
@@ -153,12 +154,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def read_answer(row: dict[str, Any], layer: int) -> dict[str, Any]:
+def read_answer(row: dict[str, Any], place: tuple[int, int | None]) -> dict[str, Any]:
     """From one row of the exported model's outputs to what a person reads.
 
     Args:
         row: outputs of `with_attention` for one sentence.
-        layer: the decoder block whose attention is read as an alignment.
+        place: the decoder block and head (None: the mean) that are read as an alignment.
 
     Returns:
         `translation`, `source_tokens`, `target_tokens` (without the end), `attention`
@@ -171,7 +172,10 @@ def read_answer(row: dict[str, Any], layer: int) -> dict[str, Any]:
     num_target = int((row["target_ids"] != 0).sum())
     source_tokens = [token.decode() for token in row["source_tokens"][:num_source]]
     target_tokens = [token.decode() for token in row["target_tokens"][:num_target]]
-    attention = shifted(row["attention"][layer].mean(axis=0)[:num_target, :num_source])
+    layer, head = place
+    weights = row["attention"][layer]
+    weights = weights.mean(axis=0) if head is None else weights[head]
+    attention = shifted(weights[:num_target, :num_source])
     words = word_weights(attention, words_of(source_tokens), words_of(target_tokens))
     ended = target_tokens[-1:] == ["</s>"]
     kept = num_target - 1 if ended else num_target

@@ -83,7 +83,7 @@ def test_an_alignment_is_read_where_each_word_is_the_input():
 
 def test_evaluation_writes_figures_floors_and_translations(run):
     metrics = run.metrics["test"]
-    assert set(metrics) == {"test", "test_constructions", "alignment_layer"}
+    assert set(metrics) == {"test", "test_constructions"}
     figures = metrics["test"]
     assert figures["sentences"] == 500
     assert 0 <= figures["floor_copy_source_bleu"] <= 100
@@ -172,4 +172,4 @@ def test_the_card_says_what_the_model_is(run):
     card = json.loads((folder / "assets.extra" / "model_card.json").read_text("utf-8"))
     assert card["figures"]["test"]["bleu"] == run.metrics["test"]["test"]["bleu"]
     assert "floor_copy_source_bleu" in card["floors"]["test"]
-    assert card["labels"]["alignment_layer"] == run.metrics["test"]["alignment_layer"]
+    assert card["labels"]["alignment"] == run.metrics["alignment"]
