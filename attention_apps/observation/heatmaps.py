@@ -6,16 +6,16 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.axis import Axis as AxesSide
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
+from matplotlib.collections import PatchCollection
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
-from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
 from attention_apps.observation.record import AttentionRecord, Axis
@@ -27,6 +27,7 @@ _COLOURS = LinearSegmentedColormap.from_list(
 )
 _INK, _FAINT_INK, _GOLD = "#222222", "#777777", "#f08c00"
 _SMALL_FONT, _LARGE_FONT = FontProperties(size=8), FontProperties(size=9.5)
+_TITLE_FONT, _FAINT_FONT = FontProperties(size=13, weight="bold"), FontProperties(size=9.5)
 _LONGEST_LABEL = 16  # Characters.
 
 # Lengths in pixels, since the picture must be readable on a screen as it is.
@@ -41,6 +42,9 @@ _TITLE, _HEAD_TITLE, _AXIS_NAME, _GAP, _SCALE = 62, 22, 26, 24, 60
 def draw_heatmaps(record: AttentionRecord) -> Figure:
     """Draw all heads of a record on one colour scale: queries down, keys across, gold outlined.
 
+    The scale ends at the largest weight, but not below four times the weight that each key has
+    when all are attended to alike: that stays pale.
+
     Args:
         record: the record; `record.head(index)` and `record.mean()` draw one map.
 
@@ -48,65 +52,80 @@ def draw_heatmaps(record: AttentionRecord) -> Figure:
         The figure, for `to_pixels`, or to be saved with its own `savefig`.
     """
     num_heads, num_queries, num_keys = record.weights.shape
-    width, height = (
-        num_keys * _cell(num_keys, num_queries),
-        num_queries * _cell(num_queries, num_keys),
-    )
+    width = round(num_keys * _cell(num_keys, num_queries))
+    height = round(num_queries * _cell(num_queries, num_keys))
     slot = max(width, 90) + _GAP  # The name of a head needs its place over a narrow map, too.
-    columns = max(1, min(num_heads, 4, int(_ROW / slot)))
+    columns = max(1, min(num_heads, 4, _ROW // slot))
     rows = math.ceil(num_heads / columns)
-
-    figure = Figure(dpi=_DOTS_PER_INCH, facecolor="white")
-    query_labels, key_labels = _short_labels(record.query), _short_labels(record.key)
-    left = _AXIS_NAME + _longest(figure, query_labels, height) + 10
-    bottom = _AXIS_NAME + _longest(figure, key_labels, width) + 10
-    total_width = max(left + columns * slot + _SCALE, 460)
+    query_labels, key_labels = _labels(record.query, height), _labels(record.key, width)
+    left = _AXIS_NAME + query_labels.longest + 10
+    bottom = _AXIS_NAME + key_labels.longest + 10
+    title_width = max(_length(record.layer, _TITLE_FONT), _length(_subtitle(record), _FAINT_FONT))
+    total_width = max(left + columns * slot + _SCALE, title_width + 24 + _SCALE)
     total_height = _TITLE + rows * (_HEAD_TITLE + height) + (rows - 1) * _GAP + bottom
-    figure.set_size_inches(total_width / _DOTS_PER_INCH, total_height / _DOTS_PER_INCH)
 
-    def place(x: float, y: float, wide: float, high: float) -> Axes:
-        """Axes whose upper left corner is `x` from the left and `y` from the top."""
-        return figure.add_axes(
-            (
-                x / total_width,
-                1 - (y + high) / total_height,
-                wide / total_width,
-                high / total_height,
-            )
-        )
+    figure = Figure((total_width / _DOTS_PER_INCH, total_height / _DOTS_PER_INCH), _DOTS_PER_INCH)
+    canvas = figure.add_axes((0, 0, 1, 1))  # All is drawn on one, in pixels: one for each is slow.
+    write = partial(canvas.text, parse_math=False)  # A dollar sign is a dollar sign.
+    faint: dict[str, Any] = {"font": _FAINT_FONT, "color": _FAINT_INK}
 
-    largest = float(np.nanmax(record.weights, initial=0)) or 1.0
+    write(12, 12, record.layer, va="top", font=_TITLE_FONT, color=_INK)
+    write(12, 36, _subtitle(record), va="top", **faint)
+    largest = min(max(float(np.nanmax(record.weights, initial=0)), 4 / num_keys), 1)
     for index, name in enumerate(record.heads):
         row, column = divmod(index, columns)
-        top = _TITLE + row * (_HEAD_TITLE + height + _GAP) + _HEAD_TITLE
-        axes = place(left + column * slot, top, width, height)
-        image = _draw_map(axes, record.weights[index], largest, record.gold)
-        axes.set_title(name, loc="left", fontsize=10, color=_INK, pad=5)
+        x, y = left + column * slot, _TITLE + row * (_HEAD_TITLE + height + _GAP) + _HEAD_TITLE
+        write(x, y - 5, name, va="bottom", fontsize=10, color=_INK)
+        extent = (x, x + width, y + height, y)
+        canvas.imshow(record.weights[index], _COLOURS, vmin=0, vmax=largest, extent=extent)
+        canvas.add_patch(Rectangle((x, y), width, height, fill=False, ec="#bbbbbb", lw=0.8))
+        if record.gold is not None:
+            canvas.add_collection(_outlines(record.gold, x, y, width, height))
         if column == 0:
-            _label(axes.yaxis, query_labels, height)
+            for place, label in query_labels.placed:
+                write(
+                    x - 6,
+                    y + place,
+                    label,
+                    ha="right",
+                    va="center_baseline",
+                    font=query_labels.font,
+                    color=_INK,
+                )
         if index + columns >= num_heads:  # Nothing below.
-            axes.tick_params(axis="x", labelrotation=90)
-            _label(axes.xaxis, key_labels, width)
+            for place, label in key_labels.placed:
+                write(
+                    x + place,
+                    y + height + 6,
+                    label,
+                    ha="center",
+                    va="top",
+                    rotation=90,
+                    font=key_labels.font,
+                    color=_INK,
+                )
 
-    scale = place(left + columns * slot, _TITLE + _HEAD_TITLE, 12, min(height, 160))
-    bar = figure.colorbar(image, cax=scale, ticks=[0, largest])
-    bar.ax.set_yticklabels(["0", f"{largest:.2f}"], fontsize=8, color=_FAINT_INK)
-    bar.ax.tick_params(length=0)
-    bar.outline.set_visible(False)
-
-    def write(x: float, y: float, text: str, **style: Any) -> None:
-        position = x / total_width, 1 - y / total_height
-        figure.text(*position, text, parse_math=False, **style)
-
-    write(12, 12, record.layer, va="top", fontsize=13, weight="bold", color=_INK)
-    write(12, 36, _subtitle(record), va="top", fontsize=9.5, color=_FAINT_INK)
+    x, y, length = left + columns * slot, _TITLE + _HEAD_TITLE, min(height, 160)
+    canvas.imshow(np.linspace(1, 0, 256)[:, None], _COLOURS, extent=(x, x + 12, y + length, y))
+    write(x + 16, y, f"{largest:.2f}", va="center", **faint)
+    write(x + 16, y + length, "0", va="center", **faint)
     if record.gold is not None:
-        write(total_width - 12, 14, "▢ gold", va="top", ha="right", fontsize=9.5, color=_GOLD)
-    middle = (total_height + _TITLE + _HEAD_TITLE - bottom) / 2
-    centre = left + (columns * slot - _GAP) / 2
-    style: dict[str, Any] = {"fontsize": 9.5, "color": _FAINT_INK, "ha": "center"}
-    write(14, middle, _axis_name("query", record.query), rotation=90, va="center", **style)
-    write(centre, total_height - 8, _axis_name("key", record.key), va="bottom", **style)
+        write(total_width - 12, 36, "▢ gold", va="top", ha="right", font=_FAINT_FONT, color=_GOLD)
+    middle, centre = (total_height + y - bottom) / 2, left + (columns * slot - _GAP) / 2
+    write(
+        14,
+        middle,
+        _axis_name("query", record.query),
+        rotation=90,
+        va="center",
+        ha="center",
+        **faint,
+    )
+    write(
+        centre, total_height - 8, _axis_name("key", record.key), ha="center", va="bottom", **faint
+    )
+    canvas.set(xlim=(0, total_width), ylim=(total_height, 0), aspect="auto")
+    canvas.set_axis_off()
     return figure
 
 
@@ -118,19 +137,35 @@ def to_pixels(figure: Figure) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def _draw_map(
-    axes: Axes, weights: np.ndarray, largest: float, gold: np.ndarray | None
-) -> AxesImage:
-    image = axes.imshow(weights, cmap=_COLOURS, vmin=0, vmax=largest, aspect="auto")
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for spine in axes.spines.values():
-        spine.set(color="#bbbbbb", linewidth=0.8)
-    if gold is not None:
-        for query, key in np.argwhere(gold > 0):
-            corner = (key - 0.5, query - 0.5)
-            axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=_GOLD, linewidth=1.6))
-    return image
+@dataclass(frozen=True)
+class _Labels:
+    """The labels along one side of a map: which are written where, in pixels."""
+
+    placed: list[tuple[float, str]]
+    font: FontProperties
+    longest: float
+
+
+def _labels(axis: Axis, length: int) -> _Labels:
+    """Every label, or where they find no room evenly spaced ones."""
+    cell = length / len(axis)
+    font = _LARGE_FONT if cell > 1.5 * _LINE else _SMALL_FONT
+    step = 1 if cell >= _LINE else math.ceil(1.5 * _LINE / cell)
+    placed = [((index + 0.5) * cell, _short(label)) for index, label in enumerate(axis.labels)][
+        ::step
+    ]
+    return _Labels(placed, font, max(_length(label, font) for _, label in placed))
+
+
+def _length(text: str, font: FontProperties) -> float:
+    """Pixels that the text takes."""
+    with _missing_glyphs_ignored():
+        renderer = RendererAgg(1, 1, _DOTS_PER_INCH)
+        return renderer.get_text_width_height_descent(text, font, False)[0]
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= _LONGEST_LABEL else label[: _LONGEST_LABEL - 1] + "…"
 
 
 def _cell(num_along: int, num_across: int) -> float:
@@ -139,33 +174,13 @@ def _cell(num_along: int, num_across: int) -> float:
     return max(square, min(_MAP / num_along, _LINE), _SMALLEST_CELL)
 
 
-def _label(side: AxesSide, labels: list[str], length: float) -> None:
-    """Write every label, or where they find no room evenly spaced ones."""
-    cell, font = length / len(labels), _font(labels, length)
-    places = range(0, len(labels), 1 if cell >= _LINE else math.ceil(1.5 * _LINE / cell))
-    side.set_ticks(places, [labels[place] for place in places], fontproperties=font)
-    side.set_tick_params(length=0, pad=4, labelcolor=_INK)
-    for text in side.get_ticklabels():
-        text.set_parse_math(False)  # A dollar sign is a dollar sign.
-
-
-def _short_labels(axis: Axis) -> list[str]:
-    return [
-        label if len(label) <= _LONGEST_LABEL else label[: _LONGEST_LABEL - 1] + "…"
-        for label in axis.labels
+def _outlines(gold: np.ndarray, x: float, y: float, width: float, height: float) -> PatchCollection:
+    high, wide = height / gold.shape[0], width / gold.shape[1]
+    cells = [
+        Rectangle((x + key * wide, y + query * high), wide, high)
+        for query, key in np.argwhere(gold > 0)
     ]
-
-
-def _font(labels: list[str], length: float) -> FontProperties:
-    return _LARGE_FONT if length / len(labels) > 1.5 * _LINE else _SMALL_FONT
-
-
-def _longest(figure: Figure, labels: list[str], length: float) -> float:
-    """Pixels that the longest label takes on a side of that length."""
-    measure = FigureCanvasAgg(figure).get_renderer().get_text_width_height_descent
-    font = _font(labels, length)
-    with _missing_glyphs_ignored():
-        return max(measure(label, font, False)[0] for label in labels)
+    return PatchCollection(cells, facecolor="none", edgecolor=_GOLD, linewidth=1.6)
 
 
 @contextmanager

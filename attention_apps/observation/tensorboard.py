@@ -24,7 +24,7 @@ class AttentionLog(keras.callbacks.Callback):
     Written to `log_dir`, at the epoch numbers that Keras gives:
 
     - the records themselves (see `events`);
-    - `heatmaps/<layer>/<title>`: pictures of all heads, of the first examples;
+    - `mean_of_heads/<layer>/<title>` and `heads/<layer>/<title>`: pictures of the first examples;
     - `answers`: what the model answers to the probe, as text;
     - `<figure>/<layer>`: the figures of `health`, the mean over the probe: `relative_entropy`,
       `largest_weight`, `attention_distance`, `head_similarity` and, where there is gold,
@@ -119,9 +119,9 @@ class AttentionLog(keras.callbacks.Callback):
         write_records(self._writer, records, epoch)
         with self._writer.as_default(step=epoch):
             for record in self._pictured(records):
-                picture = to_pixels(draw_heatmaps(record))
-                tag = "/".join(part for part in ("heatmaps", record.layer, record.title) if part)
-                tf.summary.image(tag, picture[None])
+                self._draw("heads", record)
+                if len(record.heads) > 1:
+                    self._draw("mean_of_heads", record.mean())
             if self.answers is not None:
                 lines = [
                     f"{number}. {answer}" for number, answer in enumerate(self.answers(self.model))
@@ -132,6 +132,11 @@ class AttentionLog(keras.callbacks.Callback):
             for name, value in health(record).items():
                 figures.setdefault(f"{name}/{record.layer}", []).append(value)
         return {tag: float(np.mean(values)) for tag, values in figures.items()}
+
+    @staticmethod
+    def _draw(group: str, record: AttentionRecord) -> None:
+        tag = "/".join(part for part in (group, record.layer, record.title) if part)
+        tf.summary.image(tag, to_pixels(draw_heatmaps(record))[None])
 
     def _pictured(self, records: list[AttentionRecord]) -> list[AttentionRecord]:
         titles = list(dict.fromkeys(record.title for record in records))[: self.num_pictured]

@@ -104,19 +104,23 @@ def test_everything_is_where_tensorboard_looks_for_it(watched):
     log = load(log_dir)
     assert set(log.PluginTagToContent("scalars")) == {
         *(f"{figure}/first" for figure in FIGURES),
-        *(f"{figure}/second" for figure in FIGURES - {"head_similarity"}),  # has one head
+        *(f"{figure}/second" for figure in FIGURES - {"head_similarity"}),
         "training/learning_rate",
         "training/gradient_norm",
         "attention_log/seconds",
     }
-    assert set(log.PluginTagToContent("images")) == {"heatmaps/first/0", "heatmaps/second/0"}
+    assert set(log.PluginTagToContent("images")) == {
+        "heads/first/0",
+        "mean_of_heads/first/0",
+        "heads/second/0",  # has one head
+    }
     assert set(log.PluginTagToContent("text")) == {"answers"}
     assert set(log.PluginTagToContent("attention")) == {
         f"attention/{layer}/{title}" for layer in ("first", "second") for title in "01"
     }
     for tag in log.Tags()["tensors"]:
         assert [event.step for event in log.Tensors(tag)] == [0, 1], tag
-    width, height, picture = make_ndarray(log.Tensors("heatmaps/first/0")[0].tensor_proto)
+    width, height, picture = make_ndarray(log.Tensors("heads/first/0")[0].tensor_proto)
     assert tf.io.decode_png(picture).shape == (int(height), int(width), 3)
     (text,) = make_ndarray(log.Tensors("answers")[1].tensor_proto).reshape(-1)
     assert text.decode() == "\n".join(f"{i}. {answer}" for i, answer in enumerate(answers(model)))
