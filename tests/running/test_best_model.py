@@ -5,8 +5,6 @@ import math
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
 
 def weights(model):
     return [variable.numpy() for variable in model.trainable_variables]

@@ -11,9 +11,6 @@ from pathlib import Path
 
 import pytest
 
-# Keras's own saving, under NumPy 2.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("tiny_training.py")
 BEFORE_THE_FOURTH = ("rename", ".partial-epoch-0004", 0)

@@ -10,8 +10,6 @@ from types import SimpleNamespace
 
 import pytest
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("tiny_training.py")
 
