@@ -24,7 +24,8 @@ class AttentionLog(keras.callbacks.Callback):
     Written to `log_dir`, at the epoch numbers that Keras gives:
 
     - the records themselves (see `events`);
-    - `mean_of_heads/<layer>/<title>` and `heads/<layer>/<title>`: pictures of the first examples;
+    - `attention_map/<layer>/<title>`: a picture of the mean of the heads, and
+      `heads/<layer>/<title>`: a picture of every head, both of the first examples only;
     - `answers`: what the model answers to the probe, as text;
     - `<figure>/<layer>`: the figures of `health`, the mean over the probe: `relative_entropy`,
       `largest_weight`, `attention_distance`, `head_similarity` and, where there is gold,
@@ -119,13 +120,12 @@ class AttentionLog(keras.callbacks.Callback):
         write_records(self._writer, records, epoch)
         with self._writer.as_default(step=epoch):
             for record in self._pictured(records):
-                self._draw("heads", record)
-                if len(record.heads) > 1:
-                    self._draw("mean_of_heads", record.mean())
+                several = len(record.heads) > 1
+                self._draw("attention_map", record.mean() if several else record)
+                if several:
+                    self._draw("heads", record)
             if self.answers is not None:
-                lines = [
-                    f"{number}. {answer}" for number, answer in enumerate(self.answers(self.model))
-                ]
+                lines = [f"- {answer}" for answer in self.answers(self.model)]
                 tf.summary.text("answers", "\n".join(lines))
         figures: dict[str, list[float]] = {}
         for record in records:

@@ -110,9 +110,9 @@ def test_everything_is_where_tensorboard_looks_for_it(watched):
         "attention_log/seconds",
     }
     assert set(log.PluginTagToContent("images")) == {
+        "attention_map/first/0",
         "heads/first/0",
-        "mean_of_heads/first/0",
-        "heads/second/0",  # has one head
+        "attention_map/second/0",  # has one head
     }
     assert set(log.PluginTagToContent("text")) == {"answers"}
     assert set(log.PluginTagToContent("attention")) == {
@@ -123,7 +123,7 @@ def test_everything_is_where_tensorboard_looks_for_it(watched):
     width, height, picture = make_ndarray(log.Tensors("heads/first/0")[0].tensor_proto)
     assert tf.io.decode_png(picture).shape == (int(height), int(width), 3)
     (text,) = make_ndarray(log.Tensors("answers")[1].tensor_proto).reshape(-1)
-    assert text.decode() == "\n".join(f"{i}. {answer}" for i, answer in enumerate(answers(model)))
+    assert text.decode() == "\n".join(f"- {answer}" for answer in answers(model))
     assert scalars(log_dir, "attention_log/seconds")[0] > 0
 
 
