@@ -832,6 +832,31 @@ def test_constructions_are_found_wherever_they_hide():
     assert constructions(Sentence(Clause(PLAY, the("dog")))) == frozenset()
 
 
+SHUT = verb("close", "zumachen")
+ALONE = {
+    "modal": Clause(PLAY, pronoun("we"), modal="can"),
+    "perfect": Clause(PLAY, pronoun("we"), tense="perfect"),
+    "future": Clause(PLAY, pronoun("we"), tense="future"),
+    "passive": Clause(SEE, the("dog"), passive=True),
+    "negation": Clause(PLAY, pronoun("we"), negated=True),
+    "separable": Clause(SHUT, pronoun("we"), the("door")),
+    "perfect separable": Clause(SHUT, pronoun("we"), the("door"), tense="perfect"),
+    "modal separable": Clause(SHUT, pronoun("we"), the("door"), modal="can"),
+    "ditransitive": Clause(
+        verb("give", "geben", "both"), pronoun("we"), the("ball"), recipient=the("dog")
+    ),
+    "inversion": Clause(PLAY, pronoun("we"), time=adverb("today"), front="time"),
+    "coordination": Clause(PLAY, Together(the("dog"), the("cat"))),
+    "genitive": Clause(PLAY, the("dog", owner=the("man"))),
+    "": Clause(PLAY, the("dog"), place=in_the("garden"), time=adverb("today")),
+}
+
+
+@pytest.mark.parametrize(("names", "clause"), ALONE.items(), ids=list(ALONE))
+def test_constructions_of_a_clause(names, clause):
+    assert constructions(Sentence(clause)) == set(names.split())
+
+
 # The lexicon
 
 

@@ -22,7 +22,7 @@ from translation.grammar.splits import (
     split_of_structure,
     split_of_target,
 )
-from translation.grammar.structure import CONSTRUCTIONS, constructions
+from translation.grammar.structure import CONSTRUCTIONS, Personal, clauses, constructions
 from translation.synthetic import SPLITS, Example, GeneratedTranslation, generate, main
 
 
@@ -417,6 +417,29 @@ def test_the_sentence_tells_the_sense_of_an_ambiguous_word(training):
     missing = {(form, sense) for form, senses in WORDS.items() for sense in senses} - set(seen)
     assert not missing
     assert len(WORDS) >= 20
+
+
+def test_what_tells_a_sense_is_never_a_pronoun():
+    random = Random(3)
+    told = Counter()
+    for wanted in itertools.islice(
+        itertools.cycle(map(frozenset, ([], ["infinitive"], ["subordinate"], ["coordination"]))),
+        12_000,
+    ):
+        sentence = compose(random, wanted)
+        if sentence is None:
+            continue
+        # An infinitive and a joined clause have the subject of the main clause.
+        above = sentence.main.subject
+        for clause in clauses(sentence):
+            telling = clause.verb.telling
+            if telling == "object":
+                assert not isinstance(clause.object, Personal), derive(sentence)
+            elif telling == "subject":
+                assert not isinstance(clause.subject or above, Personal), derive(sentence)
+            told[telling] += 1
+    assert told["object"] > 300
+    assert told["subject"] > 100
 
 
 def test_when_translates_by_the_time_of_its_clause(training):
