@@ -130,7 +130,7 @@ def draw_circumstances(
     chance = random.random
     passive, negated = "passive" in wish.verbal, "negation" in wish.verbal
     key = ("modal" if tense == "present" else "past") if modal else tense
-    if verb.frame == "quality" and key == "present":
+    if key == "present" and verb.english.base in ("be", "look"):
         key = "progressive"
     calm = lasting or is_calm(verb)
     once = wish.once or negated or "accident" in verb.flags or verb.frame == "weather"
