@@ -41,6 +41,9 @@ EXCEPTIONS = {
     "MultiHeadAttentionTest.test_masking_causal": (
         "aligns 5 queries to the start of 3 keys; ours stand at the end, as decoding needs"
     ),
+    "MultiHeadAttentionTest.test_flash_attention_with_errors": (
+        "expects weights to be refused with flash attention (JAX); ours can always be asked for"
+    ),
 }
 
 
