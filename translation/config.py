@@ -55,7 +55,7 @@ class Config:
     dropout_rate: float = 0.2
     """Share dropped of embeddings and of what each half of a block adds, in training."""
 
-    epochs: int = 8
+    epochs: int = 12
     """Passes over the training set."""
     learning_rate: float = 0.003
     """Highest learning rate."""

@@ -36,8 +36,8 @@ def evaluate(run_dir: Path) -> dict[str, Any]:
         run_dir: the run folder.
 
     Returns:
-        The sections `test`, `alignment` and `demo` of `metrics.json`. Translations are written to
-        `evaluation/`.
+        The sections `test`, `alignment` and `demo` of `metrics.json`. Translations and a picture of
+        the head that is read as an alignment are written to `evaluation/`.
 
     Raises:
         UserError: for a run that is missing or unfinished, or data that is gone.
@@ -62,6 +62,8 @@ def evaluate(run_dir: Path) -> dict[str, Any]:
         )
         for name, section in alignment_figures.items():
             figures[name].update(section)
+    picture = run.run_dir / "evaluation" / "attention.png"
+    _draw_attention(translate.model, subwords, tests[0], place, picture)
     main = figures[tests[0].name]
     sections = {
         "test": figures,
@@ -138,6 +140,20 @@ def _score_alignments(
             for name, links in predictions.items()
         }
     return chosen[True], figures
+
+
+def _draw_attention(
+    model: Any, subwords: Any, test: Any, place: tuple[int, int | None], path: Path
+) -> None:
+    from attention_apps.observation.heatmaps import draw_heatmaps
+    from translation.attention_maps import Probe, attention_maps
+
+    layer, head = place
+    probe = Probe.of(test, subwords, 1)
+    name = f"decoder_{layer}/cross_attention"
+    record = next(r for r in attention_maps(model, probe) if r.layer.endswith(name))
+    record = record.mean() if head is None else record.head(head)
+    draw_heatmaps(record).savefig(path)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

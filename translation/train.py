@@ -1,6 +1,7 @@
 """Train a translator: fit, watch, save.
 
-python -m translation.train
+python -m translation.train            on the embedded data
+python -m translation.train --demo     the same, small, in under a minute; flags change it
 python -m translation.train --dataset files --data-dir FOLDER --test-name test_2016_flickr
 """
 
