@@ -1,4 +1,4 @@
-# Every target first makes and fills .venv when that is needed (install.py), so each of them works
+# Every target first makes and fills .venv when that is needed (.ci/install.py), so each of them works
 # on a machine that has only git, make and Python 3.11 with pip, can be run again at any time, and
 # needs no network once installed. Another Python: make PYTHON=/path/to/python3.12 test
 
@@ -39,7 +39,7 @@ board: setup
 
 setup:
 	@for python in $(PYTHON); do \
-		"$$python" -c '$(SUITABLE)' 2>/dev/null && exec "$$python" install.py; \
+		"$$python" -c '$(SUITABLE)' 2>/dev/null && exec "$$python" .ci/install.py; \
 	done; \
 	echo "error: no Python 3.11, 3.12 or 3.13 among: $(PYTHON)." \
 		"Name one: make PYTHON=/path/to/python3.11 ..." >&2; exit 1

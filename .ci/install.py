@@ -148,7 +148,7 @@ def _install(root: Path) -> None:
 
 if __name__ == "__main__":
     try:
-        main(Path(__file__).resolve().parent)
+        main(Path(__file__).resolve().parent.parent)
     except InstallError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
