@@ -9,9 +9,8 @@ import threading
 import time
 from pathlib import Path
 
-import pytest
-
 import install
+import pytest
 
 FOLDER = Path(install.__file__).parent
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-EXAMPLE = "The old man , who reads the book , does not know the child ."
+EXAMPLE = "The old man, who reads the book, does not know the child."
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,7 +53,7 @@ class Translate(tf.Module):
             `translations` `(batch,)` strings and `scores` `(batch,)` float32: the log-probability
             over the length penalty. An empty sentence gives an empty translation.
         """
-        decoded = self._decode(pad_sources(self.subwords, sentences))
+        decoded = self._decode(self._read(sentences))
         return self._answer(sentences, decoded)
 
     @tf.function(input_signature=[SENTENCES], autograph=False)
@@ -69,7 +69,7 @@ class Translate(tf.Module):
             `(batch, layers, heads, target, source)` float32: row t is what was attended to when
             target token t was chosen.
         """
-        source = pad_sources(self.subwords, sentences)
+        source = self._read(sentences)
         decoded = self._decode(source)
         length = tf.reduce_max(decoded.lengths)
         target = decoded.tokens[:, 0, :length]
@@ -81,6 +81,11 @@ class Translate(tf.Module):
             "target_tokens": self.subwords.texts(target),
             "attention": tf.transpose(decoded.weights[:, 0, :length], (0, 2, 3, 1, 4)),
         }
+
+    def _read(self, sentences: Any) -> Any:
+        if self.config.dataset == "generated":
+            sentences = separate_punctuation(sentences)
+        return pad_sources(self.subwords, sentences)
 
     def _decode(self, source: Any) -> Any:
         rules = Rules(
@@ -110,6 +115,18 @@ class Translate(tf.Module):
             "translations": tf.where(empty, "", texts),
             "scores": decoded.scores[:, 0],
         }
+
+
+def separate_punctuation(sentences: Any) -> Any:
+    """Write sentences as the embedded set does: punctuation and `'s` are words of their own.
+
+    Args:
+        sentences: `(batch,)` strings; those written so already stay as they are.
+
+    Returns:
+        `(batch,)` strings.
+    """
+    return tf.strings.regex_replace(sentences, r"\s*([.,]|'s\b)", r" \1")
 
 
 def translate_all(

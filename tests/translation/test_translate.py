@@ -16,7 +16,7 @@ from translation.model import END, PAD
 from translation.predict import Options, read_sentences
 from translation.subwords import Subwords
 from translation.train import SUBWORDS
-from translation.translate import Translate, translate_all
+from translation.translate import Translate, separate_punctuation, translate_all
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,15 @@ def test_the_batch_a_sentence_is_in_does_not_change_its_answer(translate, senten
     for one, other in zip(together, apart, strict=True):
         assert one["translations"] == other["translations"]
         assert one["scores"] == pytest.approx(other["scores"], abs=1e-5)
+
+
+def test_sentences_may_be_written_as_people_write_them(translate):
+    written, split = ["Anna's dog, who runs, sleeps."], ["Anna 's dog , who runs , sleeps ."]
+    for sentences in (written, split):
+        assert separate_punctuation(tf.constant(sentences)).numpy()[0].decode() == split[0]
+    one, other = (translate.translate(tf.constant(s)) for s in (written, split))
+    assert one["translations"][0] == other["translations"][0]
+    assert float(one["scores"][0]) == pytest.approx(float(other["scores"][0]), abs=1e-6)
 
 
 def test_an_empty_sentence_gives_an_empty_answer(translate):
