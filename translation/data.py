@@ -31,11 +31,6 @@ class Corpus:
         """Number of pairs."""
         return len(self.sources)
 
-    def first(self, count: int) -> Corpus:
-        """The first `count` pairs."""
-        links = None if self.alignments is None else self.alignments[:count]
-        return Corpus(self.name, self.sources[:count], self.targets[:count], links)
-
 
 @dataclass(frozen=True)
 class Splits:
@@ -276,7 +271,6 @@ class Batches:
         self.steps_per_epoch = int(
             sum(-(-c // s) for c, s in zip(counts, self._sizes, strict=True))
         )
-        self.num_target_tokens = int((self._targets.row_lengths().numpy() + 1).sum())
 
     def epochs_from(self, first_epoch: int) -> tf.data.Dataset:
         """Endless batches that begin with epoch `first_epoch`.

@@ -13,7 +13,6 @@ import sentencepiece
 import tensorflow as tf
 
 from translation.model import END, PAD, START, UNKNOWN
-from translation.words import SPACE
 
 
 class Subwords:
@@ -139,23 +138,6 @@ class Subwords:
         """
         table = ["", *self.pieces(range(1, self.size))]
         return tf.gather(tf.constant(table), ids)
-
-    def unknown(self, sentence: str) -> list[str]:
-        """Find the characters of a sentence that no subword knows.
-
-        Args:
-            sentence: the text.
-
-        Returns:
-            The unknown pieces, in order.
-        """
-        ids = self._processor.encode(sentence)
-        surfaces = self._processor.encode(sentence, out_type=str)
-        return [
-            surface.strip(SPACE)
-            for index, surface in zip(ids, surfaces, strict=True)
-            if index == UNKNOWN
-        ]
 
 
 def _train(sentences: Iterable[str], vocabulary_size: int, model: io.BytesIO, rules: str) -> None:

@@ -206,11 +206,6 @@ def test_subwords_give_the_sentence_back(subwords):
         assert words[tokens.index("</s>")] == -1
 
 
-def test_unknown_characters_are_found(subwords):
-    assert subwords.unknown("ein Hund") == []
-    assert "".join(subwords.unknown("ein 🙂 Hund")) == "🙂"
-
-
 def test_a_translation_set_of_tensorflow_datasets_is_read_by_name(monkeypatch, tmp_path):
     monkeypatch.setattr(data, "_online", lambda: True)
     config = Config(
