@@ -11,6 +11,7 @@ from typing import Any
 import keras_hub
 import sentencepiece
 import tensorflow as tf
+from sentencepiece import sentencepiece_model_pb2
 
 from translation.model import END, PAD, START, UNKNOWN
 
@@ -50,7 +51,10 @@ class Subwords:
             rules.write("FEFF\t20\n")
             rules.flush()
             _train(sentences, vocabulary_size, model, rules.name)
-        return cls(model.getvalue())
+        # The same text gives the same bytes: the name of the file of rules is not kept.
+        proto = sentencepiece_model_pb2.ModelProto.FromString(model.getvalue())
+        proto.normalizer_spec.normalization_rule_tsv = ""
+        return cls(proto.SerializeToString(deterministic=True))
 
     @classmethod
     def read(cls, path: Path) -> Subwords:
