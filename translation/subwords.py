@@ -52,7 +52,8 @@ class Subwords:
             rules.flush()
             _train(sentences, vocabulary_size, model, rules.name)
         # The same text gives the same bytes: the name of the file of rules is not kept.
-        proto = sentencepiece_model_pb2.ModelProto.FromString(model.getvalue())
+        messages: Any = sentencepiece_model_pb2
+        proto = messages.ModelProto.FromString(model.getvalue())
         proto.normalizer_spec.normalization_rule_tsv = ""
         return cls(proto.SerializeToString(deterministic=True))
 
