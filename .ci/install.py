@@ -30,7 +30,7 @@ def main(root: Path) -> None:
         InstallError: when the environment cannot be made or filled.
     """
     venv = root / ".venv"
-    with _alone_in(root):
+    with _alone_in(root) as lock:
         if is_installed(root):
             return
         # What was killed half-way can look installed and not be it: only a new .venv is sure.
@@ -41,7 +41,7 @@ def main(root: Path) -> None:
             (venv / "begun").touch()
             _make_venv(venv)
             (venv / "begun").unlink()
-        _install(root)
+        _install(root, lock)
         (venv / "installed").write_text(_fingerprint(root))
         (venv / "begun").unlink(missing_ok=True)
 
@@ -63,8 +63,8 @@ def _fingerprint(root: Path) -> str:
 
 
 @contextmanager
-def _alone_in(root: Path) -> Iterator[None]:
-    """Hold a lock on the folder itself, which ends with the process however that ends."""
+def _alone_in(root: Path) -> Iterator[int]:
+    """Hold a lock on the folder itself, which ends with the processes that hold it open."""
     folder = os.open(root, os.O_RDONLY)
     try:
         try:
@@ -72,7 +72,7 @@ def _alone_in(root: Path) -> Iterator[None]:
         except BlockingIOError:
             print("Waiting for another installation in this folder.", flush=True)
             fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
+        yield folder
     finally:
         os.close(folder)
 
@@ -101,8 +101,17 @@ def _succeeds(command: list[str]) -> bool:
     return subprocess.run(command, capture_output=True).returncode == 0
 
 
-def _install(root: Path) -> None:
-    """Run pip on the project, tell how far it is, and keep its whole output in .venv."""
+def _install(root: Path, lock: int) -> None:
+    """Run pip on the project, tell how far it is, and keep its whole output in .venv.
+
+    Args:
+        root: the folder of the project.
+        lock: descriptor of the lock, which pip shares: should this process be killed, the next
+            one waits until pip has ended too.
+
+    Raises:
+        InstallError: when pip fails.
+    """
     print("Installing into .venv: 2 to 4 minutes and 3.4 GB the first time.", flush=True)
     began = time.monotonic()
     command = [str(root / ".venv" / "bin" / "python"), "-m", "pip", "install", "--no-input"]
@@ -120,6 +129,7 @@ def _install(root: Path) -> None:
             command,
             cwd=root,
             env=environment,
+            pass_fds=(lock,),
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

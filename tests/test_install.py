@@ -88,14 +88,14 @@ def test_moved_folder_is_installed_again(project):
     assert install.is_installed(moved)
 
 
-def break_by_killing_it_in_the_middle(venv):
+def break_by_killing_it_in_the_middle(venv, pip=KILLED_WHILE_UNPACKING):
     wanted = venv.parent / "pyproject.toml"
     before = wanted.read_text()
     wanted.write_text("# changed\n")
-    tell_pip(venv.parent, KILLED_WHILE_UNPACKING)
+    tell_pip(venv.parent, pip)
     program = f"import install, pathlib; install.main(pathlib.Path({str(venv.parent)!r}))"
-    finished = subprocess.run([sys.executable, "-c", program], cwd=FOLDER, capture_output=True)
-    assert finished.returncode == -signal.SIGKILL
+    killed = subprocess.run([sys.executable, "-c", program], cwd=FOLDER, stdout=subprocess.DEVNULL)
+    assert killed.returncode == -signal.SIGKILL
     wanted.write_text(before)
     tell_pip(venv.parent, "")
 
@@ -177,16 +177,26 @@ def test_failure_before_anything_changed_says_why_and_keeps_what_is_there(projec
     assert (project / ".venv" / "mine").exists()
 
 
+def test_pip_that_outlives_a_killed_installation_is_waited_for(project):
+    install.main(project)
+    late = project / ".venv" / "bin" / "late"
+    pip = f"{KILLED_WHILE_UNPACKING}; sleep 0.5; touch {late}"
+    break_by_killing_it_in_the_middle(project / ".venv", pip)
+    install.main(project)
+    time.sleep(0.6)
+    assert not late.exists()
+
+
 def test_two_at_once_install_once(project):
     release = threading.Event()
     inside = threading.Event()
 
     def hold():
-        with install._alone_in(project):
+        with install._alone_in(project) as lock:
             inside.set()
             release.wait()
             install._make_venv(project / ".venv")
-            install._install(project)
+            install._install(project, lock)
             (project / ".venv" / "installed").write_text(install._fingerprint(project))
             (project / ".venv" / "begun").unlink()
 
