@@ -125,19 +125,20 @@ def test_labels_are_written_as_they_are_whatever_the_script():
 def test_pictures_are_pixels_with_more_ink_where_there_is_more_attention():
     weights = np.zeros((1, 2, 2))
     weights[0, 0, 0], weights[0, 1, 1] = 1, 0.5
-    axis = Axis(("a", "b"))
-    figure = draw_heatmaps(AttentionRecord(weights, "layer", axis, axis))
+    figure = draw_heatmaps(AttentionRecord(weights, "l", Axis(("q0", "q1")), Axis(("k0", "k1"))))
     pixels = to_pixels(figure)
     assert pixels.dtype == np.uint8
-    box = maps(figure)[0].get_window_extent()
+    boxes = dict(texts(figure))
 
     def brightness(query, key):
-        x = box.x0 + (key + 0.5) / 2 * box.width
-        y = pixels.shape[0] - box.y1 + (query + 0.5) / 2 * box.height
+        """Of the picture beside the label of the query and over that of the key."""
+        x = (boxes[key].x0 + boxes[key].x1) / 2
+        y = pixels.shape[0] - (boxes[query].y0 + boxes[query].y1) / 2
         return pixels[int(y), int(x)].mean()
 
-    assert brightness(0, 0) < brightness(1, 1) < brightness(0, 1)
-    assert brightness(0, 1) > 240
+    assert brightness("q0", "k0") < brightness("q1", "k1") < brightness("q0", "k1")
+    assert brightness("q0", "k1") > 240
+    assert brightness("q1", "k0") > 240
 
 
 def test_attention_to_nothing_and_faults_can_be_drawn():

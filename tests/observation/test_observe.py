@@ -329,11 +329,20 @@ class ReportingHeads(layers.MultiHeadAttention):
         return output
 
 
+class ReportingInside(layers.MultiHeadAttention):
+    """Reports from the very method that is looked into, and returns no weights from it."""
+
+    def _compute_attention(self, query, key, value, *args, **kwargs):
+        report(self, ops.ones((1, 1, 1, 2)))
+        return super()._compute_attention(query, key, value, *args, **kwargs)
+
+
 def test_layers_that_report_are_heard_and_not_heard_twice():
     query, _, _ = batch()
     inputs = keras.Input((QUERY, DIM))
     hidden = Reporting(name="toy")(inputs)
     hidden = ReportingHeads(2, 4, name="derived")(hidden, hidden)
+    hidden = ReportingInside(2, 4, name="inside")(hidden, hidden)
     hidden = own.MultiHeadAttention(2, 4, name="own_heads")(hidden, hidden)
     hidden = own.Attention(name="own_single")([hidden, hidden])
     model = keras.Model(inputs, hidden)
@@ -342,6 +351,7 @@ def test_layers_that_report_are_heard_and_not_heard_twice():
     assert {path: tuple(weights.shape) for path, weights in maps.items()} == {
         "toy": (BATCH, 1, QUERY, QUERY),
         "derived": (1, 1, 1, 1),
+        "inside": (1, 1, 1, 2),
         "own_heads": (BATCH, 2, QUERY, QUERY),
         "own_single": (BATCH, 1, QUERY, QUERY),
     }

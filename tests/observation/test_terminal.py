@@ -18,14 +18,14 @@ def record(weights, queries, keys, **more):
 
 
 def test_shades_stand_under_their_keys_and_beside_their_queries():
-    weights = [[[0.8, 0.0, 0.2], [0.0, 0.8, 0.0]]]
+    weights = [[[0.8, 0.05, 0.15], [0.25, 0.55, 0.2]]]
     gold = np.array([[1, 0, 0], [0, 0, 1]])
     text = draw_text(record(weights, ("a", "dog"), ("ein", "Hund", "."), gold=gold, title="first"))
     assert text.split("\n") == [
         "decoder/cross · first · head 0 · █ = 0.80 · ◂ = gold",
         "    ein  Hund .",
         "a   ███◂      ░░░░",
-        "dog      ████    ◂",
+        "dog ░░░░ ▓▓▓▓ ░░░◂",
     ]
 
 
