@@ -157,17 +157,20 @@ def test_killed_while_writing(moment, tiny, config, uninterrupted, tmp_path):
 
 @pytest.mark.verify
 def test_killed_at_every_single_write(tiny, tmp_path):
-    """Also where one epoch too many is kept: between the third checkpoint and the first's end."""
+    """At each in the second half of three epochs: a whole epoch with its deletions, and the end."""
     import keras
 
-    config = tiny.Config(epochs=3)
-    uninterrupted = everything(*tiny.train(config, runs_dir=tmp_path / "whole"))
-    passed = 3  # with fewer operations the run has no config yet
-    while killed(tiny, config, folder := tmp_path / str(passed), passed):
+    config, many = tiny.Config(epochs=3), 10_000
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        disk = DyingDisk(monkeypatch, many)
+        trained = tiny.train(config, runs_dir=tmp_path / "runs")
+    uninterrupted, writes = everything(*trained), many - disk.left
+    assert writes > 50
+    for passed in range(writes // 2, writes):
+        folder = tmp_path / str(passed)
+        assert killed(tiny, config, folder, passed)
         assert_resumes(tiny, config, folder, uninterrupted)
         keras.utils.clear_session()
-        passed += 1
-    assert passed > 50
 
 
 def kill_nine(tiny, config, folder, uninterrupted, seed):
