@@ -53,11 +53,12 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
 
     options = options or RunOptions()
     began = time.monotonic()
-    set_seed(config.seed)
     kept = None if options.resume is None else options.resume / SUBWORDS
     splits = load(config, Subwords.read(kept) if kept is not None and kept.exists() else None)
     for note in splits.notes:
         print(note)
+    # Behind the data: reading it may draw random numbers, the first time others than the next.
+    set_seed(config.seed)
     model = build_model(config)
     run_dir = options.resume or create_run(ROOM, config, runs_dir=options.runs_dir)
     splits.subwords.write(run_dir / SUBWORDS)
