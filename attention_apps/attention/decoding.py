@@ -340,8 +340,8 @@ def _best(
     beam_size, width = running.shape[1], min(running.shape[1], logits.shape[1])
     best, tokens = ops.top_k(logits, width)
     sums = running[:, :, None] + ops.reshape(best - log_normalizer, (-1, beam_size, width))
-    # The step sees rubbish in places that nobody holds; what it makes of it, even NaN, is dropped.
-    sums = ops.where(running[:, :, None] > _NEVER, sums, _NEVER)
+    # NaN, from a place that nobody holds or a step that leaves nothing to say, is no candidate.
+    sums = ops.where(sums > _NEVER, sums, _NEVER)
     sums, kept = ops.top_k(ops.reshape(sums, (-1, beam_size * width)), beam_size)
     tokens = ops.reshape(tokens, (-1, beam_size * width))
     return sums, kept // width, _picked(tokens, kept)
