@@ -68,6 +68,8 @@ def draw_heatmaps(record: AttentionRecord) -> Figure:
     canvas = figure.add_axes((0, 0, 1, 1))  # All is drawn on one, in pixels: one for each is slow.
     write = partial(canvas.text, parse_math=False)  # A dollar sign is a dollar sign.
     faint: dict[str, Any] = {"font": _FAINT_FONT, "color": _FAINT_INK}
+    query_style: dict[str, Any] = {"font": query_labels.font, "color": _INK}
+    key_style: dict[str, Any] = {"font": key_labels.font, "color": _INK, "rotation": 90}
 
     write(12, 12, record.layer, va="top", font=_TITLE_FONT, color=_INK)
     write(12, 36, _subtitle(record), va="top", **faint)
@@ -83,27 +85,10 @@ def draw_heatmaps(record: AttentionRecord) -> Figure:
             canvas.add_collection(_outlines(record.gold, x, y, width, height))
         if column == 0:
             for place, label in query_labels.placed:
-                write(
-                    x - 6,
-                    y + place,
-                    label,
-                    ha="right",
-                    va="center_baseline",
-                    font=query_labels.font,
-                    color=_INK,
-                )
+                write(x - 6, y + place, label, ha="right", va="center_baseline", **query_style)
         if index + columns >= num_heads:  # Nothing below.
             for place, label in key_labels.placed:
-                write(
-                    x + place,
-                    y + height + 6,
-                    label,
-                    ha="center",
-                    va="top",
-                    rotation=90,
-                    font=key_labels.font,
-                    color=_INK,
-                )
+                write(x + place, y + height + 6, label, ha="center", va="top", **key_style)
 
     x, y, length = left + columns * slot, _TITLE + _HEAD_TITLE, min(height, 160)
     canvas.imshow(np.linspace(1, 0, 256)[:, None], _COLOURS, extent=(x, x + 12, y + length, y))
@@ -112,18 +97,9 @@ def draw_heatmaps(record: AttentionRecord) -> Figure:
     if record.gold is not None:
         write(total_width - 12, 36, "▢ gold", va="top", ha="right", font=_FAINT_FONT, color=_GOLD)
     middle, centre = (total_height + y - bottom) / 2, left + (columns * slot - _GAP) / 2
-    write(
-        14,
-        middle,
-        _axis_name("query", record.query),
-        rotation=90,
-        va="center",
-        ha="center",
-        **faint,
-    )
-    write(
-        centre, total_height - 8, _axis_name("key", record.key), ha="center", va="bottom", **faint
-    )
+    query_name, key_name = _axis_name("query", record.query), _axis_name("key", record.key)
+    write(14, middle, query_name, ha="center", va="center", rotation=90, **faint)
+    write(centre, total_height - 8, key_name, ha="center", va="bottom", **faint)
     canvas.set(xlim=(0, total_width), ylim=(total_height, 0), aspect="auto")
     canvas.set_axis_off()
     return figure
