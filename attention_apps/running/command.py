@@ -66,7 +66,10 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
         if sys.stdout.isatty():
             print()  # leaves the progress line, where the cursor stands
         _say(str(interruption) or "interrupted")
-        sys.exit(INTERRUPTED)
+        # At once: threads that read data are still at work, because the interruption came in the
+        # middle of theirs, and taking the interpreter down under them crashes now and then.
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)
     sys.exit(status or 0)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from attention_apps.running.command import Interrupted, UserError, run_command
+from attention_apps.running.command import UserError, run_command
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,8 +42,6 @@ def raiser(error):
             2,
             "error: No space left on device",
         ),
-        (KeyboardInterrupt(), 130, "interrupted"),
-        (Interrupted("interrupted: 3 epochs"), 130, "interrupted: 3 epochs"),
     ],
 )
 def test_what_users_cause_ends_in_one_line(error, status, line, capsys):
@@ -77,6 +75,26 @@ def test_programmers_error_keeps_its_traceback_and_ends_with_1():
     assert ended.returncode == 1
     assert "Traceback" in ended.stderr
     assert "KeyError: 'key'" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [("KeyboardInterrupt()", "interrupted"), ("Interrupted('saved: 3 epochs')", "saved: 3 epochs")],
+)
+def test_ctrl_c_ends_in_one_line_and_without_the_teardown_that_threads_may_crash(error, line):
+    code = f"""
+import atexit
+from attention_apps.running.command import Interrupted, run_command
+atexit.register(print, "teardown")
+def main():
+    print("figures")
+    raise {error}
+run_command(main)
+"""
+    ended = run_python(code, capture_output=True)
+    assert ended.returncode == 130
+    assert ended.stderr == line + "\n"
+    assert ended.stdout == "figures\n"
 
 
 @pytest.mark.parametrize("then", ["", "raise SystemExit(0)"])
