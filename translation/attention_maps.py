@@ -11,7 +11,7 @@ import numpy as np
 from attention_apps.observation.observe import observe
 from attention_apps.observation.record import AttentionRecord, Axis
 from translation.alignments import Link
-from translation.data import Corpus
+from translation.corpus import Corpus
 from translation.forced import padded
 from translation.model import END, START
 from translation.subwords import Subwords

@@ -67,6 +67,12 @@ class Config:
     """Decoupled weight decay of AdamW."""
     label_smoothing: float = 0.1
     """Share of probability spread over the whole vocabulary."""
+    subword_dropout: float = 0.0
+    """Share of merges left out at random when training text is split, anew in every epoch."""
+    r_drop_weight: float = 0.0
+    """Weight of R-Drop: every pair is seen twice, and the two predictions drawn together."""
+    alignment_weight: float = 0.05
+    """Weight of guided attention: one head learns the alignments that IBM model 1 finds."""
     average_momentum: float = 0.999
     """Momentum of the running average of weights that is validated and kept; 0 keeps none."""
     precision: str = "float32"
@@ -103,12 +109,25 @@ class Config:
                 raise ValueError(
                     f"{_flag(name)} must be at least 1. Received: {getattr(self, name)}"
                 )
-        for name in ("warmup_steps", "weight_decay", "length_penalty", "learning_rate"):
+        for name in (
+            "warmup_steps",
+            "weight_decay",
+            "length_penalty",
+            "learning_rate",
+            "r_drop_weight",
+            "alignment_weight",
+        ):
             if getattr(self, name) < 0:
                 raise ValueError(
                     f"{_flag(name)} cannot be negative. Received: {getattr(self, name)}"
                 )
-        for name in ("dropout_rate", "label_smoothing", "average_momentum", "cooldown_share"):
+        for name in (
+            "dropout_rate",
+            "label_smoothing",
+            "subword_dropout",
+            "average_momentum",
+            "cooldown_share",
+        ):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(
                     f"{_flag(name)} must lie from 0 to below 1. Received: {getattr(self, name)}"

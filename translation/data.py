@@ -1,35 +1,21 @@
-"""From files, a set of tensorflow-datasets or the embedded grammar to batches of subwords."""
+"""From files, a set of tensorflow-datasets or the embedded grammar to what a run trains on."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from attention_apps.running.command import UserError
 from translation.alignments import Link
+from translation.baselines import IbmModel1
+from translation.batches import Batches
 from translation.config import Config
-from translation.model import END, PAD, START
+from translation.corpus import Corpus
 from translation.subwords import Subwords
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """Sentence pairs, with gold word alignments where there are any."""
-
-    name: str
-    sources: list[str]
-    targets: list[str]
-    alignments: list[list[Link]] | None = None
-
-    def __len__(self) -> int:
-        """Number of pairs."""
-        return len(self.sources)
 
 
 @dataclass(frozen=True)
@@ -73,8 +59,26 @@ def load(config: Config, subwords: Subwords | None = None) -> Splits:
             subwords = Subwords.learn(sentences, config.vocabulary_size)
         except ValueError as error:
             raise UserError(str(error)) from error
-    batches = Batches(config, subwords, training)
+    teacher = align(training) if config.alignment_weight else None
+    batches = Batches(config, subwords, training, teacher)
     return Splits(subwords, training, validation, tests, batches, batches.notes)
+
+
+def align(corpus: Corpus) -> list[list[Link]]:
+    """Align a corpus with nothing but itself, by IBM model 1.
+
+    Args:
+        corpus: the pairs.
+
+    Returns:
+        Word links of every pair, at most one for each target word.
+    """
+    pairs = [
+        (source.split(), target.split())
+        for source, target in zip(corpus.sources, corpus.targets, strict=True)
+    ]
+    model = IbmModel1(pairs)
+    return [model.align(source, target) for source, target in pairs]
 
 
 def read_corpora(config: Config) -> tuple[Corpus, Corpus, list[Corpus]]:
@@ -223,120 +227,3 @@ def _online(host: str = "storage.googleapis.com", seconds: float = 3.0) -> bool:
             return True
     except OSError:
         return False
-
-
-class Batches:
-    """Training batches of about as many tokens each, in buckets of similar length.
-
-    The order of an epoch is drawn from (seed, epoch) alone, so a run can continue at any epoch.
-
-    Args:
-        config: `batch_tokens`, `max_length` and `seed` are used.
-        subwords: of both languages.
-        corpus: the training pairs.
-
-    Raises:
-        UserError: when no pair is short enough.
-    """
-
-    def __init__(self, config: Config, subwords: Subwords, corpus: Corpus) -> None:
-        self._seed = config.seed
-        sources = subwords.encode_all(corpus.sources)
-        targets = subwords.encode_all(corpus.targets)
-        # One place more: the source ends with the end token, the target is shifted by one.
-        lengths = 1 + np.maximum(sources.row_lengths().numpy(), targets.row_lengths().numpy())
-        kept = np.flatnonzero(lengths <= config.max_length)
-        self.notes: list[str] = []
-        if len(kept) < len(lengths):
-            longest = int(lengths.argmax())
-            self.notes.append(
-                f"left out {len(lengths) - len(kept)} of {len(lengths)} training pairs longer than "
-                f"{config.max_length} subwords (--max-length); the longest, pair {longest + 1}, "
-                f"has {lengths[longest]}"
-            )
-        if not len(kept):
-            raise UserError(
-                f"No training pair is as short as --max-length {config.max_length} subwords. "
-                f"Received: pairs of {lengths.min()} to {lengths.max()} subwords"
-            )
-        self._sources = tf.gather(sources, kept)
-        self._targets = tf.gather(targets, kept)
-        self._lengths = lengths[kept].astype(np.int32)
-        # Steps of four tokens keep padding small and the number of shapes too.
-        self._bounds = [b for b in (*range(8, 36, 4), 40, 48, 64, 96, 128) if b < config.max_length]
-        self._bounds.append(config.max_length)
-        self._sizes = [max(1, config.batch_tokens // bound) for bound in self._bounds]
-        buckets = np.searchsorted(self._bounds, self._lengths)
-        counts = np.bincount(buckets, minlength=len(self._bounds))
-        self.steps_per_epoch = int(
-            sum(-(-c // s) for c, s in zip(counts, self._sizes, strict=True))
-        )
-
-    def epochs_from(self, first_epoch: int) -> tf.data.Dataset:
-        """Endless batches that begin with epoch `first_epoch`.
-
-        Args:
-            first_epoch: counted from 0.
-
-        Returns:
-            A dataset of `({"source", "previous"}, target, token weights)`, each of shape
-            `(batch, length)`; weights are 1 for tokens and 0 for padding.
-        """
-        epochs = tf.data.Dataset.counter(start=first_epoch)
-        return epochs.flat_map(self._epoch).prefetch(4)
-
-    def _epoch(self, epoch: tf.Tensor) -> tf.data.Dataset:
-        seed = tf.stack([tf.constant(self._seed, tf.int64), epoch])
-        order = tf.random.experimental.stateless_shuffle(
-            tf.range(len(self._lengths), dtype=tf.int32), seed=seed
-        )
-        lengths = tf.constant(self._lengths)
-        indexes = tf.data.Dataset.from_tensor_slices((order, tf.gather(lengths, order)))
-        return indexes.bucket_by_sequence_length(
-            element_length_func=lambda index, length: length,
-            # The function puts a length equal to a boundary into the next bucket.
-            bucket_boundaries=[bound + 1 for bound in self._bounds[:-1]],
-            bucket_batch_sizes=self._sizes,
-        ).map(self._batch, num_parallel_calls=2, deterministic=True)
-
-    def _batch(self, indexes: tf.Tensor, lengths: tf.Tensor) -> tuple[Any, Any, Any]:
-        bounds = tf.constant(self._bounds, tf.int32)
-        length = bounds[tf.searchsorted(bounds, tf.reduce_max(lengths)[None])[0]]
-        shape = tf.stack([-1, length])
-        source = tf.gather(self._sources, indexes)
-        target = tf.gather(self._targets, indexes)
-        source = with_end(source).to_tensor(PAD, shape=shape)
-        previous = tf.concat([_column(target, START), target], axis=1)
-        previous = previous.to_tensor(PAD, shape=shape)
-        target = with_end(target).to_tensor(PAD, shape=shape)
-        weights = tf.cast(tf.not_equal(target, PAD), tf.float32)
-        return {"source": source, "previous": previous}, target, weights
-
-
-def _column(ids: tf.RaggedTensor, token: int) -> tf.Tensor:
-    return tf.fill(tf.stack([ids.nrows(out_type=tf.int32), 1]), tf.cast(token, ids.dtype))
-
-
-def with_end(ids: tf.RaggedTensor) -> tf.RaggedTensor:
-    """Put the end token behind every row.
-
-    Args:
-        ids: ragged `(batch, subwords)`.
-
-    Returns:
-        Ragged `(batch, subwords + 1)`.
-    """
-    return tf.concat([ids, _column(ids, END)], axis=1)
-
-
-def pad_sources(subwords: Subwords, sentences: Sequence[str] | tf.Tensor) -> tf.Tensor:
-    """Split sentences as the model reads them: subwords, the end token, padding.
-
-    Args:
-        subwords: of both languages.
-        sentences: `(batch,)` strings.
-
-    Returns:
-        `(batch, source)` int32 ids padded with 0.
-    """
-    return with_end(subwords.encode(sentences)).to_tensor(PAD)

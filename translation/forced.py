@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from attention_apps.observation.observe import observe
 from translation.alignments import Link, links, shifted, word_weights
-from translation.data import Corpus
+from translation.corpus import Corpus
 from translation.model import END, PAD, START, Translator
 from translation.subwords import Subwords
 from translation.words import words_of

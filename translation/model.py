@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from typing import Any
 
 import keras
@@ -11,7 +12,9 @@ from keras import ops
 from attention_apps.attention.blocks import DecoderBlock, EncoderBlock
 from attention_apps.attention.mechanism import parse_mechanism
 from attention_apps.attention.positions import SinusoidalPositions
+from attention_apps.attention.reporting import listening
 from translation.config import Config
+from translation.losses import guided_attention
 
 PAD, START, END, UNKNOWN = 0, 1, 2, 3
 
@@ -31,11 +34,14 @@ class Translator(keras.Model):
         decoder_attention: attention among target tokens.
         cross_attention: attention of target tokens to source tokens.
         dropout_rate: share dropped in training.
+        alignment_weight: weight of the loss that guides one head, the first of the middle decoder
+            block, to look at the word which its input comes from.
         **kwargs: Keras's model arguments.
 
     Call arguments:
         inputs: `source` `(batch, source)` and `previous` `(batch, target)`, ids padded with 0;
-            `previous` is the target shifted right, beginning with the start token.
+            `previous` is the target shifted right, beginning with the start token. To guide
+            attention also `source_words` and `linked_words`, see `losses.guided_attention`.
         training: whether to drop.
 
     Returns:
@@ -57,6 +63,7 @@ class Translator(keras.Model):
         decoder_attention: str = "full",
         cross_attention: str = "full",
         dropout_rate: float = 0.0,
+        alignment_weight: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -70,6 +77,7 @@ class Translator(keras.Model):
         self.decoder_attention = decoder_attention
         self.cross_attention = cross_attention
         self.dropout_rate = dropout_rate
+        self.alignment_weight = alignment_weight
         sizes = {
             "num_heads": num_heads,
             "key_dim": dim // num_heads,
@@ -148,8 +156,18 @@ class Translator(keras.Model):
         """Predict every target token from the source and the tokens before it."""
         encoded, key_mask = self.encode(inputs["source"], training)
         x = self._embed(inputs["previous"], self.target_positions, 0, training)
-        for block in self.decoder:
-            x = block(x, encoded, encoded_mask=key_mask, training=training)
+        guided = self.decoder[len(self.decoder) // 2].cross_attention
+
+        def guide(layer: Any, weights: Any) -> None:
+            if layer is guided:
+                loss = guided_attention(
+                    weights[:, 0], inputs["source_words"], inputs["linked_words"]
+                )
+                self.add_loss(self.alignment_weight * loss)
+
+        with listening(guide) if "linked_words" in inputs else nullcontext():
+            for block in self.decoder:
+                x = block(x, encoded, encoded_mask=key_mask, training=training)
         return self.embedding(self.decoder_norm(x), reverse=True)
 
     def begin(self, source: Any, max_length: int) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -212,6 +230,7 @@ class Translator(keras.Model):
             "decoder_attention",
             "cross_attention",
             "dropout_rate",
+            "alignment_weight",
         )
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
@@ -243,6 +262,7 @@ def build_model(config: Config) -> Translator:
         decoder_attention=config.decoder_attention,
         cross_attention=config.cross_attention,
         dropout_rate=config.dropout_rate,
+        alignment_weight=config.alignment_weight,
         dtype=config.precision,
         name="translator",
     )

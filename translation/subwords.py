@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import io
 import tempfile
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras_hub
+import numpy as np
 import sentencepiece
 import tensorflow as tf
 from sentencepiece import sentencepiece_model_pb2
 
 from translation.model import END, PAD, START, UNKNOWN
+from translation.words import SPACE
+
+_drawing = threading.Lock()
 
 
 class Subwords:
@@ -120,6 +125,39 @@ class Subwords:
             .map(self.encode, num_parallel_calls=tf.data.AUTOTUNE)
         )
         return tf.concat(parts, axis=0)
+
+    def sample_all(
+        self, sentences: Sequence[str], dropout_rate: float, seed: int
+    ) -> list[list[int]]:
+        """Split sentences with merges left out at random, so that words look different each time.
+
+        Args:
+            sentences: the texts.
+            dropout_rate: share of merges left out.
+            seed: decides all of them.
+
+        Returns:
+            Ids of every sentence.
+
+        Reference: Provilkov et al. 2020, "BPE-Dropout: Simple and Effective Subword
+        Regularization".
+        """
+        # SentencePiece has one seed for the process, read by the thread that draws.
+        with _drawing:
+            sentencepiece.set_random_generator_seed(seed)
+            rows: list[list[int]] = self._processor.encode(
+                list(sentences),
+                enable_sampling=True,
+                alpha=dropout_rate,
+                nbest_size=-1,
+                num_threads=1,
+            )
+        return rows
+
+    @property
+    def opens_word(self) -> np.ndarray:
+        """Which subwords open a word: `(vocabulary,)` booleans."""
+        return np.array([piece.startswith(SPACE) for piece in self.pieces(range(self.size))])
 
     def pieces(self, ids: Iterable[int]) -> list[str]:
         """Write ids as people read them: `▁` opens a word.

@@ -77,7 +77,7 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
             use_ema=config.average_momentum > 0,
             ema_momentum=config.average_momentum,
         ),
-        loss=SmoothedCrossEntropy(config.label_smoothing),
+        loss=SmoothedCrossEntropy(config.label_smoothing, config.r_drop_weight),
     )
     probe = Probe.of(splits.validation, splits.subwords, PROBE_SENTENCES)
     validation = ValidationBleu(config, splits.subwords, splits.validation)

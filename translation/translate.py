@@ -9,8 +9,8 @@ from typing import Any
 import tensorflow as tf
 
 from attention_apps.attention.decoding import Rules, beam_search
+from translation.batches import pad_sources
 from translation.config import Config
-from translation.data import pad_sources
 from translation.model import END, PAD, START, UNKNOWN, Translator, build_model
 from translation.subwords import Subwords
 

@@ -10,7 +10,7 @@ import sacrebleu
 
 from attention_apps.running.averaging import averaged_weights
 from translation.config import Config
-from translation.data import Corpus
+from translation.corpus import Corpus
 from translation.subwords import Subwords
 from translation.translate import Translate, translate_all
 

@@ -10,8 +10,9 @@ import tensorflow_datasets as tfds
 from attention_apps.running.command import UserError
 from translation import data
 from translation.config import Config
-from translation.data import Batches, Corpus, load, read_corpora, read_files
-from translation.model import END, PAD, START
+from translation.corpus import Corpus
+from translation.data import load, read_corpora, read_files
+from translation.model import END, PAD
 from translation.subwords import Subwords
 from translation.words import words_of
 
@@ -120,68 +121,6 @@ def test_bad_data_gets_one_line_that_says_what_was_received(folder, break_it):
         load(config)
     assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
-
-
-def test_long_pairs_are_left_out_and_counted(subwords):
-    corpus = Corpus("train", [*SOURCES, "Hund " * 500], [*TARGETS, "Katze"])
-    batches = Batches(CONFIG, subwords, corpus)
-    assert "left out 1 of 151 training pairs" in batches.notes[0]
-    assert "pair 151, has 501" in batches.notes[0]
-
-
-def epoch_of(batches, epoch):
-    return list(batches.epochs_from(epoch).take(batches.steps_per_epoch))
-
-
-def pairs_of(epoch):
-    rows = []
-    for inputs, target, weights in epoch:
-        for source, previous, ids, weight in zip(
-            inputs["source"].numpy(),
-            inputs["previous"].numpy(),
-            target.numpy(),
-            weights.numpy(),
-            strict=True,
-        ):
-            length = int(weight.sum())
-            assert weight[:length].all()
-            assert ids[length - 1] == END
-            assert previous[0] == START
-            np.testing.assert_array_equal(previous[1:length], ids[: length - 1])
-            assert not ids[length:].any()
-            assert not previous[length:].any()
-            kept = source[source != PAD]
-            assert kept[-1] == END
-            rows.append((tuple(kept[:-1]), tuple(ids[: length - 1])))
-    return rows
-
-
-def test_an_epoch_holds_every_pair_once(subwords):
-    batches = Batches(CONFIG, subwords, CORPUS)
-    ids = [
-        [tuple(row) for row in subwords.encode_all(texts).to_list()] for texts in (SOURCES, TARGETS)
-    ]
-    assert sorted(pairs_of(epoch_of(batches, 0))) == sorted(zip(*ids, strict=True))
-
-
-def test_the_order_depends_on_seed_and_epoch_alone(subwords):
-    batches = Batches(CONFIG, subwords, CORPUS)
-    steps = batches.steps_per_epoch
-    both = list(batches.epochs_from(0).take(2 * steps))
-    first, second = pairs_of(both[:steps]), pairs_of(both[steps:])
-    assert pairs_of(epoch_of(batches, 1)) == second
-    assert first != second
-    assert pairs_of(epoch_of(Batches(CONFIG, subwords, CORPUS), 0)) == first
-    other = Batches(replace(CONFIG, seed=4), subwords, CORPUS)
-    assert pairs_of(epoch_of(other, 0)) != first
-
-
-def test_batches_keep_to_their_tokens_in_few_shapes(subwords):
-    shapes = [
-        tuple(target.shape) for _, target, _ in epoch_of(Batches(CONFIG, subwords, CORPUS), 0)
-    ]
-    assert max(rows * length for rows, length in shapes) <= CONFIG.batch_tokens
-    assert {length for _, length in shapes} <= {8, 12, 16, 20, 24, 28, 32, 40}
 
 
 def test_subwords_are_learned_alike_and_read_back(subwords, tmp_path):

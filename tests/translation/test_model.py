@@ -106,3 +106,20 @@ def test_a_saved_model_is_the_same_model(model, tmp_path):
 def test_an_attention_that_makes_no_sense_at_its_site_is_refused(flag, attention):
     with pytest.raises(ValueError, match="Received"):
         build_model(replace(CONFIG, **{flag: attention}))
+
+
+def test_a_guided_head_learns_to_look_where_the_teacher_says():
+    """Reversed links, which no translation asks for, are learned by one head."""
+    keras.utils.set_random_seed(0)
+    model = build_model(replace(CONFIG, alignment_weight=1.0, dropout_rate=0.0))
+    words = np.where(SOURCE == PAD, 0, np.arange(1, 7))
+    inputs = {**INPUTS, "source_words": words, "linked_words": np.array([[0, 4, 3, 2, 1]] * 3)}
+    model.compile(keras.optimizers.Adam(0.01), SmoothedCrossEntropy())
+    model.fit(inputs, PREVIOUS, epochs=60, verbose=0)
+    assert len(model.losses) == 1
+    state, encoded = model.begin(SOURCE, 8)
+    for position in range(5):
+        _, state, weights = model.step(state, PREVIOUS[:, position], encoded)
+        if position:
+            np.testing.assert_array_equal(np.array(weights)[:, 1, 0].argmax(-1), 4 - position)
+    assert not np.array_equal(np.array(weights)[:, 0, 0].argmax(-1), [0, 0, 0])
