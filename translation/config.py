@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 EXAMPLE = "The old man, who reads the book, does not know the child."
 
@@ -71,10 +71,15 @@ class Config:
     """Share of merges left out at random when training text is split, anew in every epoch."""
     r_drop_weight: float = 0.0
     """Weight of R-Drop: every pair is seen twice, and the two predictions drawn together."""
-    alignment_weight: float = 0.05
+    alignment_weight: float = field(default=0.05, metadata={"before": 0.0})
     """Weight of guided attention: one head learns the alignments that IBM model 1 finds."""
     average_momentum: float = 0.999
     """Momentum of the running average of weights that is validated and kept; 0 keeps none."""
+    average_last: int = 0
+    """Validate and keep the average of the weights after this many last epochs, in place of the
+    running one (--average-momentum 0); 0 does not."""
+    init_from: str = ""
+    """Finished run whose weights and subwords to start from, to go on with other data."""
     precision: str = "float32"
     """`float32` or `mixed_bfloat16`, which is faster where the processor has it."""
     seed: int = 1
@@ -82,6 +87,8 @@ class Config:
 
     validate_every: int = 2
     """Epochs between two validations."""
+    patience: int = 0
+    """Stop after so many validations in a row without a better BLEU; 0 never stops."""
     beam_size: int = 5
     """Hypotheses kept by beam search."""
     length_penalty: float = 1.0
@@ -116,6 +123,8 @@ class Config:
             "learning_rate",
             "r_drop_weight",
             "alignment_weight",
+            "average_last",
+            "patience",
         ):
             if getattr(self, name) < 0:
                 raise ValueError(
@@ -132,6 +141,12 @@ class Config:
                 raise ValueError(
                     f"{_flag(name)} must lie from 0 to below 1. Received: {getattr(self, name)}"
                 )
+        if self.average_last and self.average_momentum:
+            raise ValueError(
+                "Choose one average of weights: --average-last with --average-momentum 0, or the "
+                f"running one alone. Received: --average-last {self.average_last} "
+                f"--average-momentum {self.average_momentum}"
+            )
         if self.dim % self.num_heads:
             raise ValueError(
                 "--dim must be a multiple of --num-heads. "

@@ -37,7 +37,7 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
     import keras
 
     from attention_apps.observation.tensorboard import AttentionLog
-    from attention_apps.running.averaging import averaged_weights
+    from attention_apps.running.averaging import LastWeights, averaged_weights
     from attention_apps.running.best_model import BestModel
     from attention_apps.running.checkpoints import Checkpoint, resume
     from attention_apps.running.progress import Progress, interruptible
@@ -48,18 +48,24 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
     from translation.losses import SmoothedCrossEntropy
     from translation.model import build_model
     from translation.schedule import WarmupCooldown
+    from translation.starting_point import starting_point
     from translation.subwords import Subwords
     from translation.validation import ValidationBleu
 
     options = options or RunOptions()
     began = time.monotonic()
-    kept = None if options.resume is None else options.resume / SUBWORDS
-    splits = load(config, Subwords.read(kept) if kept is not None and kept.exists() else None)
+    first = starting_point(config) if config.init_from else None
+    subwords = None if first is None else Subwords.read(first.run_dir / SUBWORDS)
+    if options.resume is not None and (options.resume / SUBWORDS).exists():
+        subwords = Subwords.read(options.resume / SUBWORDS)
+    splits = load(config, subwords)
     for note in splits.notes:
         print(note)
     # Behind the data: reading it may draw random numbers, the first time others than the next.
     set_seed(config.seed)
     model = build_model(config)
+    if first is not None:
+        model.set_weights(first.model.get_weights())
     run_dir = options.resume or create_run(ROOM, config, runs_dir=options.runs_dir)
     splits.subwords.write(run_dir / SUBWORDS)
     schedule = WarmupCooldown(
@@ -79,15 +85,19 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
         ),
         loss=SmoothedCrossEntropy(config.label_smoothing, config.r_drop_weight),
     )
+    last = LastWeights(run_dir, config.average_last) if config.average_last else None
+    kept_weights = last.averaged if last else averaged_weights if config.average_momentum else None
     probe = Probe.of(splits.validation, splits.subwords, PROBE_SENTENCES)
-    validation = ValidationBleu(config, splits.subwords, splits.validation)
+    validation = ValidationBleu(config, splits.subwords, splits.validation, kept_weights)
     best = BestModel(
         run_dir,
         monitor="val_bleu",
         mode="max",
-        weights=averaged_weights if config.average_momentum else None,
+        patience=config.patience or None,
+        weights=kept_weights,
     )
     callbacks = [
+        *([last] if last else []),
         validation,
         best,
         EpochScalars(run_dir),

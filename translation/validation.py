@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
 import keras
 import sacrebleu
 
-from attention_apps.running.averaging import averaged_weights
 from translation.config import Config
 from translation.corpus import Corpus
 from translation.subwords import Subwords
@@ -21,13 +22,21 @@ class ValidationBleu(keras.callbacks.Callback):
     Stands before the callbacks that read the logs.
 
     Args:
-        config: `validate_every`, `average_momentum` and `bleu_tokenizer` are used.
+        config: `validate_every` and `bleu_tokenizer` are used.
         subwords: of both languages.
         corpus: the validation pairs.
+        weights: the weights that would be kept, as for `BestModel`.
     """
 
-    def __init__(self, config: Config, subwords: Subwords, corpus: Corpus) -> None:
+    def __init__(
+        self,
+        config: Config,
+        subwords: Subwords,
+        corpus: Corpus,
+        weights: Callable[[keras.Model], AbstractContextManager[Any]] | None = None,
+    ) -> None:
         super().__init__()
+        self._weights = weights or nullcontext
         self._config = config
         self._subwords = subwords
         self._corpus = corpus
@@ -41,10 +50,7 @@ class ValidationBleu(keras.callbacks.Callback):
             return
         if self._translate is None:
             self._translate = Translate(self.model, self._subwords, replace(config, beam_size=1))
-        if config.average_momentum:
-            with averaged_weights(self.model):
-                self._translate.load(self.model)
-        else:
+        with self._weights(self.model):
             self._translate.load(self.model)
         rows = translate_all(self._translate, self._corpus.sources, batch_size=128)
         hypotheses = [row["translations"].decode() for row in rows]
