@@ -40,6 +40,7 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
     from attention_apps.running.averaging import LastWeights, averaged_weights
     from attention_apps.running.best_model import BestModel
     from attention_apps.running.checkpoints import Checkpoint, resume
+    from attention_apps.running.clock import Clock
     from attention_apps.running.progress import Progress, interruptible
     from attention_apps.running.runs import create_run, finish_run, set_seed
     from attention_apps.running.scalars import EpochScalars
@@ -96,10 +97,12 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
         patience=config.patience or None,
         weights=kept_weights,
     )
+    clock = Clock("val_bleu", began=began)
     callbacks = [
         *([last] if last else []),
         validation,
         best,
+        clock,
         EpochScalars(run_dir),
         AttentionLog(
             run_dir / "attention",
@@ -122,9 +125,8 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
             callbacks=callbacks,
             verbose=0,
         )
-    minutes = (time.monotonic() - began) / 60
-    metrics = {"val_bleu": best.best, "best_epoch": best.best_epoch, "minutes": minutes}
-    finish_run(run_dir, train=metrics)
+    metrics = {"val_bleu": best.best, "best_epoch": best.best_epoch, "minutes": clock.minutes}
+    finish_run(run_dir, train={**metrics, "curve": clock.curve})
     return {"run_dir": run_dir, **metrics}
 
 
