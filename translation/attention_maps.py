@@ -12,8 +12,9 @@ from attention_apps.observation.observe import observe
 from attention_apps.observation.record import AttentionRecord, Axis
 from translation.alignments import Link
 from translation.corpus import Corpus
-from translation.forced import padded
+from translation.forced import ForcedAttention, padded
 from translation.model import END, START
+from translation.readout import ReadOut
 from translation.subwords import Subwords
 from translation.words import words_of
 
@@ -106,6 +107,40 @@ def attention_maps(model: Any, probe: Probe) -> list[AttentionRecord]:
                 )
             )
     return records
+
+
+def alignment_record(
+    forced: ForcedAttention, subwords: Subwords, corpus: Corpus, way: ReadOut
+) -> AttentionRecord:
+    """What is read as an alignment, for the first pair of ordinary length.
+
+    Args:
+        forced: the translator's attention.
+        subwords: of both languages.
+        corpus: the pairs.
+        way: how attention is read.
+
+    Returns:
+        A record of one head; each row belongs to the target token that it is labelled with.
+    """
+    index = next((i for i, s in enumerate(corpus.sources) if 5 <= len(s.split()) <= 14), 0)
+    source, target = corpus.sources[index], corpus.targets[index]
+    weights, _, _ = next(forced.maps(Corpus(corpus.name, [source], [target])))
+    source_ids, target_ids = subwords.encode_all([source, target]).to_list()
+    source_tokens = subwords.pieces([*source_ids, END])
+    target_tokens = subwords.pieces(target_ids)
+    gold = None
+    if corpus.alignments is not None:
+        gold = gold_of_tokens(corpus.alignments[index], source_tokens, target_tokens)
+    return AttentionRecord(
+        weights=way.rows(weights)[None, :-1],
+        layer=way.block,
+        query=Axis(tuple(target_tokens)),
+        key=Axis(tuple(source_tokens)),
+        gold=gold,
+        title=source,
+        heads=(way.manner,),
+    )
 
 
 def gold_of_tokens(

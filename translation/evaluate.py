@@ -28,22 +28,25 @@ class Options:
 def evaluate(run_dir: Path) -> dict[str, Any]:
     """Score a finished run on its test sets and write the figures into its metrics.
 
-    The head (or mean of heads) that is read as an alignment is the one with the lowest error on
-    the validation set; without gold alignments it is the mean of the last block but one (Garg et
-    al. 2019).
+    How attention is read as an alignment is chosen on the validation set, see `choose_read_out`.
 
     Args:
         run_dir: the run folder.
 
     Returns:
         The sections `test`, `alignment` and `demo` of `metrics.json`. Translations and a picture of
-        the head that is read as an alignment are written to `evaluation/`.
+        the attention that is read as an alignment are written to `evaluation/`.
 
     Raises:
         UserError: for a run that is missing or unfinished, or data that is gone.
     """
+    from attention_apps.observation.heatmaps import draw_heatmaps
     from attention_apps.running.runs import load_run, write_metrics
+    from translation.alignment_quality import alignment_figures, choose_read_out, word_pairs
+    from translation.attention_maps import alignment_record
+    from translation.baselines import IbmModel1
     from translation.data import read_corpora
+    from translation.forced import ForcedAttention
     from translation.subwords import Subwords
     from translation.train import ROOM, SUBWORDS
     from translation.translate import Translate
@@ -52,22 +55,24 @@ def evaluate(run_dir: Path) -> dict[str, Any]:
     subwords = Subwords.read(run.run_dir / SUBWORDS)
     training, validation, tests = read_corpora(run.config)
     translate = Translate(run.model, subwords, run.config)
+    forced = ForcedAttention(translate.model, subwords)
+    choice = choose_read_out(forced, validation)
     figures: dict[str, Any] = {}
     for test in tests:
         figures[test.name] = _score_translations(translate, test, run.run_dir, run.config)
-    place: tuple[int, int | None] = (max(0, run.config.num_decoder_layers - 2), None)
-    if validation.alignments is not None:
-        place, alignment_figures = _score_alignments(
-            translate.model, subwords, training, validation, tests
-        )
-        for name, section in alignment_figures.items():
-            figures[name].update(section)
-    picture = run.run_dir / "evaluation" / "attention.png"
-    _draw_attention(translate.model, subwords, tests[0], place, picture)
+    if any(test.alignments is not None for test in tests):
+        dictionary = IbmModel1(word_pairs(training))
+        for test in tests:
+            if test.alignments is not None:
+                figures[test.name] |= alignment_figures(
+                    forced, test, test.alignments, choice, dictionary
+                )
+    record = alignment_record(forced, subwords, tests[0], choice.best)
+    draw_heatmaps(record).savefig(run.run_dir / "evaluation" / "attention.png")
     main = figures[tests[0].name]
     sections = {
         "test": figures,
-        "alignment": {"layer": place[0], "head": place[1]},
+        "alignment": choice.section(),
         "demo": {
             "figure": "BLEU",
             "value": main["bleu"],
@@ -107,55 +112,6 @@ def _score_translations(translate: Any, test: Any, run_dir: Path, config: Config
     }
 
 
-def _score_alignments(
-    model: Any, subwords: Any, training: Any, validation: Any, tests: Sequence[Any]
-) -> tuple[tuple[int, int | None], dict[str, dict[str, float]]]:
-    """Alignment error of attention, the head chosen on validation, beside diagonal and IBM-1."""
-    from translation.alignments import alignment_error_rate
-    from translation.baselines import IbmModel1, diagonal_links
-    from translation.forced import ForcedAttention
-
-    forced = ForcedAttention(model, subwords)
-    chosen = {}
-    for shift in (False, True):
-        rates = {
-            place: alignment_error_rate(links, validation.alignments).error_rate
-            for place, links in forced.alignments(validation, shift=shift).items()
-        }
-        chosen[shift] = min(rates, key=rates.__getitem__)
-    dictionary = IbmModel1(
-        [(s.split(), t.split()) for s, t in zip(training.sources, training.targets, strict=True)]
-    )
-    figures = {}
-    for test in tests:
-        pairs = [(s.split(), t.split()) for s, t in zip(test.sources, test.targets, strict=True)]
-        predictions = {
-            "alignment_error_raw": forced.alignments(test, shift=False)[chosen[False]],
-            "alignment_error_shifted": forced.alignments(test, shift=True)[chosen[True]],
-            "floor_alignment_error_diagonal": [diagonal_links(len(s), len(t)) for s, t in pairs],
-            "floor_alignment_error_ibm1": [dictionary.align(s, t) for s, t in pairs],
-        }
-        figures[test.name] = {
-            name: alignment_error_rate(links, test.alignments).error_rate
-            for name, links in predictions.items()
-        }
-    return chosen[True], figures
-
-
-def _draw_attention(
-    model: Any, subwords: Any, test: Any, place: tuple[int, int | None], path: Path
-) -> None:
-    from attention_apps.observation.heatmaps import draw_heatmaps
-    from translation.attention_maps import Probe, attention_maps
-
-    layer, head = place
-    probe = Probe.of(test, subwords, 1)
-    name = f"decoder_{layer}/cross_attention"
-    record = next(r for r in attention_maps(model, probe) if r.layer.endswith(name))
-    record = record.mean() if head is None else record.head(head)
-    draw_heatmaps(record).savefig(path)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate and print the figures beside their floors."""
     options = parse(Options, argv, prog="python -m translation.evaluate", description=__doc__)
@@ -168,10 +124,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"({figures['floor_copy_source_chrf']:.2f}), {figures['sentences']} sentences, "
             f"{figures['bleu_signature']}"
         )
-        if "alignment_error_shifted" in figures:
+        if "alignment_error" in figures:
             print(
-                f"{name}: alignment error {figures['alignment_error_shifted']:.3f} shifted, "
-                f"{figures['alignment_error_raw']:.3f} raw (diagonal "
+                f"{name}: alignment error {figures['alignment_error']:.3f} (raw "
+                f"{figures['alignment_error_raw']:.3f}, shifted "
+                f"{figures['alignment_error_shifted']:.3f}, diagonal "
                 f"{figures['floor_alignment_error_diagonal']:.3f}, IBM model 1 "
                 f"{figures['floor_alignment_error_ibm1']:.3f})"
             )

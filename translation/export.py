@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,8 @@ def export(run_dir: Path, *, parity_sentences: int = 1000) -> Path:
     from attention_apps.running.export import export_model
     from attention_apps.running.runs import load_run
     from translation.data import read_corpora
+    from translation.forced import ForcedAttention
+    from translation.readout import ReadOut
     from translation.subwords import Subwords
     from translation.train import ROOM, SUBWORDS
     from translation.translate import SENTENCES, Translate
@@ -67,7 +69,10 @@ def export(run_dir: Path, *, parity_sentences: int = 1000) -> Path:
         return problems
 
     figures = run.metrics.get("test", {})
-    unmeasured = {"layer": max(0, run.config.num_decoder_layers - 2), "head": None}
+    alignment = run.metrics.get("alignment")
+    if alignment is None:
+        num_layers, _ = ForcedAttention(translate.model, subwords).num_layers_and_heads
+        alignment = asdict(ReadOut.unmeasured(num_layers))
     folder = export_model(
         run.run_dir,
         endpoints={
@@ -98,7 +103,7 @@ def export(run_dir: Path, *, parity_sentences: int = 1000) -> Path:
             },
             "labels": {
                 "attention": "layers, heads, target, source",
-                "alignment": run.metrics.get("alignment", unmeasured),
+                "alignment": alignment,
             },
         },
     )

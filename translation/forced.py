@@ -9,14 +9,12 @@ import numpy as np
 import tensorflow as tf
 
 from attention_apps.observation.observe import observe
-from translation.alignments import Link, links, shifted, word_weights
+from translation.alignments import Link
 from translation.corpus import Corpus
 from translation.model import END, PAD, START, Translator
+from translation.readout import ReadOut
 from translation.subwords import Subwords
 from translation.words import words_of
-
-Place = tuple[int, int | None]
-"""Where an alignment is read: a decoder block and one of its heads, None for their mean."""
 
 
 class ForcedAttention:
@@ -38,6 +36,12 @@ class ForcedAttention:
             return tf.stack([w for path, w in maps.items() if "cross_attention" in path], axis=1)
 
         self._cross_attention = cross_attention
+
+    @property
+    def num_layers_and_heads(self) -> tuple[int, int]:
+        """Number of decoder blocks, and of heads of each, that attend to the source."""
+        _, num_layers, num_heads, _, _ = self._cross_attention([[END]], [[START]]).shape
+        return num_layers, num_heads
 
     def maps(self, corpus: Corpus, batch_size: int = 64) -> Iterator[tuple[Any, Any, Any]]:
         """Attention of every pair, in the corpus' order.
@@ -64,63 +68,23 @@ class ForcedAttention:
                     words_of(self._subwords.pieces(target)),
                 )
 
-    def alignments(self, corpus: Corpus, *, shift: bool) -> dict[Place, list[list[Link]]]:
-        """Word alignments read from every layer and head.
+    def alignments(
+        self, corpus: Corpus, ways: Sequence[ReadOut]
+    ) -> dict[ReadOut, list[list[Link]]]:
+        """Word alignments, read in one or many ways.
 
         Args:
             corpus: the pairs.
-            shift: read the step in which a word is the decoder's input (Chen et al. 2020), not
-                the one in which it is predicted.
+            ways: how to read them.
 
         Returns:
-            For every place the links of every pair.
+            For every way the links of every pair.
         """
-        by_place: dict[Place, list[list[Link]]] = {}
+        found: dict[ReadOut, list[list[Link]]] = {way: [] for way in ways}
         for weights, source_words, target_words in self.maps(corpus):
-            for layer, heads in enumerate(weights):
-                for head in (None, *range(len(heads))):
-                    links_there = by_place.setdefault((layer, head), [])
-                    links_there.append(
-                        read_alignment(
-                            at_place(weights, (layer, head)),
-                            source_words,
-                            target_words,
-                            shift=shift,
-                        )
-                    )
-        return by_place
-
-
-def at_place(weights: np.ndarray, place: Place) -> np.ndarray:
-    """Take one head's map, or the mean of a layer's heads.
-
-    Args:
-        weights: `(layers, heads, target, source)`.
-        place: layer and head.
-
-    Returns:
-        `(target, source)`.
-    """
-    layer, head = place
-    return weights[layer].mean(axis=0) if head is None else weights[layer, head]
-
-
-def read_alignment(
-    attention: np.ndarray, source_words: np.ndarray, target_words: np.ndarray, *, shift: bool
-) -> list[Link]:
-    """Word alignment from a subword map: each target word links to the word it attended to most.
-
-    Args:
-        attention: `(target, source)`, row t while target token t was predicted.
-        source_words: `(source,)` the word of each subword, -1 for special ones.
-        target_words: `(target,)` likewise.
-        shift: read the row of the step in which the word is the decoder's input.
-
-    Returns:
-        `(source word, target word)` links.
-    """
-    rows = shifted(attention) if shift else attention
-    return links(word_weights(rows, source_words, target_words))
+            for way, alignments in found.items():
+                alignments.append(way.links(weights, source_words, target_words))
+        return found
 
 
 def padded(rows: Sequence[Sequence[int]]) -> np.ndarray:

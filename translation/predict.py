@@ -18,6 +18,8 @@ import tyro
 
 from attention_apps.running.command import UserError, quiet_start, run_command
 from attention_apps.running.flags import parse
+from translation.readout import ReadOut
+from translation.words import words_of
 
 ROOM = "translation"
 
@@ -127,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
     loaded = tf.saved_model.load(str(folder))
     function = loaded.signatures["with_attention"]
-    place = card["labels"]["alignment"]["layer"], card["labels"]["alignment"]["head"]
+    way = ReadOut.of(card["labels"]["alignment"])
     for start in range(0, len(sentences), options.batch_size):
         batch = sentences[start : start + options.batch_size]
         outputs = {k: v.numpy() for k, v in function(tf.constant(batch)).items()}
@@ -135,15 +137,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         for note in check_answers(batch, rows, card):
             print(note, file=sys.stderr)
         for sentence, row in zip(batch, rows, strict=True):
-            answer = read_answer(row, place)
+            answer = read_answer(row, way)
             if options.sentences:
                 print(f"{sentence}\n→ {answer['translation']}\n")
                 record = AttentionRecord(
                     weights=answer["attention"][None],
-                    layer=f"decoder block {place[0]}, each word read as input",
+                    layer=way.block,
                     query=Axis(tuple(answer["target_tokens"])),
                     key=Axis(tuple(answer["source_tokens"])),
-                    heads=("mean of heads" if place[1] is None else f"head {place[1]}",),
+                    heads=(way.manner,),
                 )
                 print(draw_text(record))
                 print(f"alignment: {answer['links']}\n")
@@ -154,37 +156,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def read_answer(row: dict[str, Any], place: tuple[int, int | None]) -> dict[str, Any]:
+def read_answer(row: dict[str, Any], way: ReadOut) -> dict[str, Any]:
     """From one row of the exported model's outputs to what a person reads.
 
     Args:
         row: outputs of `with_attention` for one sentence.
-        place: the decoder block and head (None: the mean) that are read as an alignment.
+        way: how an alignment is read.
 
     Returns:
         `translation`, `source_tokens`, `target_tokens` (without the end), `attention`
-        `(target, source)` in the shifted read-out and `links` as `source-target` pairs of words.
+        `(target, source)` as it is read and `links` as `source-target` pairs of words.
     """
-    from translation.alignments import links, shifted, word_weights
-    from translation.words import words_of
-
     num_source = int((row["source_ids"] != 0).sum())
     num_target = int((row["target_ids"] != 0).sum())
     source_tokens = [token.decode() for token in row["source_tokens"][:num_source]]
     target_tokens = [token.decode() for token in row["target_tokens"][:num_target]]
-    layer, head = place
-    weights = row["attention"][layer]
-    weights = weights.mean(axis=0) if head is None else weights[head]
-    attention = shifted(weights[:num_target, :num_source])
-    words = word_weights(attention, words_of(source_tokens), words_of(target_tokens))
+    attention = row["attention"][:, :, :num_target, :num_source]
+    links = way.links(attention, words_of(source_tokens), words_of(target_tokens))
     ended = target_tokens[-1:] == ["</s>"]
     kept = num_target - 1 if ended else num_target
     return {
         "translation": row["translations"].decode(),
         "source_tokens": source_tokens,
         "target_tokens": target_tokens[:kept],
-        "attention": attention[:kept],
-        "links": " ".join(f"{s}-{t}" for s, t in links(words)),
+        "attention": way.rows(attention)[:kept],
+        "links": " ".join(f"{s}-{t}" for s, t in links),
     }
 
 

@@ -26,6 +26,8 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops, tree
 
+from attention_apps.attention.sampling import draw, uniforms_of
+
 Tensor = Any
 Step = Callable[[Any, Tensor, Any], tuple[Tensor, Any, Tensor]]
 Choice = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
@@ -167,13 +169,13 @@ def sample(
         raise ValueError(f"top_k must be at least 1, or None for all. Received: {top_k}")
     if not 0 < top_p <= 1:
         raise ValueError(f"top_p must be above 0 and at most 1. Received: {top_p}")
-    uniforms = _uniforms(seed, _batch_size(state, encoded), rules.max_length)
+    uniforms = uniforms_of(seed, _batch_size(state, encoded), rules.max_length)
 
     def drawn(
         logits: Tensor, log_normalizer: Tensor, running: Tensor, position: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         uniform = ops.take(uniforms, position, axis=1)[:, None]
-        tokens = _draw(logits / temperature, uniform, top_k, top_p)
+        tokens = draw(logits / temperature, uniform, top_k, top_p)
         gained = ops.take_along_axis(logits, tokens, axis=1) - log_normalizer
         return running + gained, ops.zeros_like(tokens), tokens
 
@@ -345,58 +347,6 @@ def _best(
     sums, kept = ops.top_k(ops.reshape(sums, (-1, beam_size * width)), beam_size)
     tokens = ops.reshape(tokens, (-1, beam_size * width))
     return sums, kept // width, _picked(tokens, kept)
-
-
-def _draw(logits: Tensor, uniform: Tensor, top_k: int | None, top_p: float) -> Tensor:
-    """Draw a token per row, `(batch, 1)`: where `uniform` falls in the sum of probabilities."""
-    ids = None
-    if top_k is not None or top_p < 1:
-        logits, ids = ops.top_k(logits, min(top_k or logits.shape[1], logits.shape[1]))
-    probabilities = ops.exp(logits - ops.logsumexp(logits, axis=-1, keepdims=True))
-    if top_p < 1:
-        above = ops.cumsum(probabilities, axis=-1) - probabilities
-        probabilities = ops.where(above < top_p, probabilities, 0.0)
-    mass = ops.cumsum(probabilities, axis=-1)
-    # Rounding can move a sum where nothing was added, or put the draw past its end: neither may
-    # choose what has no probability.
-    reached = (mass > uniform * mass[:, -1:]) & (probabilities > 0)
-    place = ops.where(
-        ops.any(reached, axis=-1),
-        ops.argmax(ops.cast(reached, "int32"), axis=-1),
-        ops.argmax(probabilities, axis=-1),
-    )
-    place = ops.cast(place, "int32")[:, None]
-    return place if ids is None else _picked(ids, place)
-
-
-def _uniforms(seed: Any, batch: Any, length: int) -> Tensor:
-    """Numbers in [0, 1) that depend on seed, row and step alone: `(batch, length)` float32.
-
-    The generators behind `keras.random` give other numbers in XLA than in a graph, and a sample
-    would change with the way it is run: hence counters through the finaliser of MurmurHash3.
-    """
-
-    def word(number: int) -> Tensor:
-        return ops.convert_to_tensor(number, "uint32")
-
-    def mixed(value: Tensor) -> Tensor:
-        for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
-            value = ops.bitwise_xor(value, ops.right_shift(value, word(shift))) * word(factor)
-        return ops.bitwise_xor(value, ops.right_shift(value, word(16)))
-
-    def counters(size: Any) -> Tensor:
-        return ops.cast(ops.arange(size, dtype="int32"), "uint32")
-
-    if isinstance(seed, keras.random.SeedGenerator):
-        state = ops.cast(seed.next(), "uint32")
-        key = mixed(mixed(state[0]) + state[1])
-    else:
-        seed = word(seed % 2**32) if isinstance(seed, int) else ops.convert_to_tensor(seed)
-        if len(seed.shape) > 0:
-            raise ValueError(f"seed must be one integer or a SeedGenerator. Received: {seed}")
-        key = mixed(ops.cast(seed, "uint32"))
-    bits = mixed(mixed(mixed(key) + counters(batch))[:, None] + counters(length))
-    return ops.cast(ops.right_shift(bits, word(8)), "float32") * 2.0**-24
 
 
 def _nothing(batch: Any, count: int, rules: Rules) -> _Hypotheses:

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from attention_apps.attention.decoding import Decoded, Rules, _draw, beam_search, greedy, sample
+from attention_apps.attention.decoding import Decoded, Rules, beam_search, greedy, sample
+from attention_apps.attention.sampling import draw
 
 PAD, START, END = 0, 1, 2
 ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
@@ -592,7 +593,7 @@ def test_forbidden_tokens_are_never_drawn():
 def test_a_draw_past_the_end_of_the_sum_falls_on_what_is_possible():
     never = -np.inf
     logits = ops.convert_to_tensor([[never, 0.0, 1.0, never]] * 2)
-    drawn = _draw(logits, ops.convert_to_tensor([[0.0], [1.0]]), None, 1.0)
+    drawn = draw(logits, ops.convert_to_tensor([[0.0], [1.0]]), None, 1.0)
     assert np.array(drawn).tolist() == [[1], [2]]
 
 

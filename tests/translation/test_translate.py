@@ -9,11 +9,13 @@ import tensorflow as tf
 from attention_apps.running.command import UserError
 from attention_apps.running.runs import load_run
 from translation import export, predict
+from translation.attention_maps import alignment_record
 from translation.config import EXAMPLE, Config
-from translation.data import Corpus, read_corpora
-from translation.forced import ForcedAttention, read_alignment
+from translation.corpus import Corpus, read_corpora
+from translation.forced import ForcedAttention
 from translation.model import END, PAD
 from translation.predict import Options, read_sentences
+from translation.readout import ReadOut
 from translation.subwords import Subwords
 from translation.train import SUBWORDS
 from translation.translate import Translate, separate_punctuation, translate_all
@@ -82,12 +84,27 @@ def test_attention_belongs_to_the_answer(translate, subwords, run, sentences):
         assert target_words.max() + 1 == len(answer.split())
 
 
-def test_an_alignment_is_read_where_each_word_is_the_input():
-    attention = np.array([[0.9, 0.1, 0.0], [0.1, 0.8, 0.1], [0.0, 0.0, 1.0]])
-    words = np.array([0, 1, -1])
-    assert read_alignment(attention, words, words, shift=False) == [(0, 0), (1, 1)]
-    # Row 1 was attended to while word 0 was the input, row 2 (all on the end) while word 1 was.
-    assert (1, 0) in read_alignment(attention, words, words, shift=True)
+def test_the_alignment_shown_is_the_one_that_was_evaluated(run, translate, subwords, sentences):
+    card = json.loads(
+        (run.run_dir / "saved_model" / "1" / "assets.extra" / "model_card.json").read_text("utf-8")
+    )
+    way = ReadOut.of(card["labels"]["alignment"])
+    forced = ForcedAttention(translate.model, subwords)
+    rows = translate_all(translate, sentences[:12], attention=True)
+    compared = 0
+    for row, sentence in zip(rows, sentences, strict=False):
+        answer = predict.read_answer(row, way)
+        again = subwords.encode_all([answer["translation"]]).to_list()[0]
+        if [*again, END] != list(row["target_ids"][row["target_ids"] != PAD]):
+            continue
+        pair = Corpus("own", [sentence], [answer["translation"]])
+        links = forced.alignments(pair, [way])[way][0]
+        assert answer["links"] == " ".join(f"{s}-{t}" for s, t in links)
+        record = alignment_record(forced, subwords, pair, way)
+        assert record.query.labels == tuple(answer["target_tokens"])
+        np.testing.assert_allclose(record.weights[0], answer["attention"], atol=1e-4)
+        compared += 1
+    assert compared > 3
 
 
 def test_evaluation_writes_figures_floors_and_translations(run):
@@ -98,8 +115,11 @@ def test_evaluation_writes_figures_floors_and_translations(run):
     assert 0 <= figures["floor_copy_source_bleu"] <= 100
     assert "tok:none" in figures["bleu_signature"]
     rates = [v for k, v in figures.items() if "alignment_error" in k]
-    assert len(rates) == 4
+    assert len(rates) == 5
     assert all(0 < rate < 1 for rate in rates)
+    best, steps = figures["alignment_error"], ("raw", "shifted")
+    assert best in [figures[f"alignment_error_{step}"] for step in steps]
+    assert best == figures[f"alignment_error_{run.metrics['alignment']['step']}"]
     # IBM model 1 learns the words; the diagonal knows nothing of them.
     assert figures["floor_alignment_error_ibm1"] < figures["floor_alignment_error_diagonal"]
     lines = (run.run_dir / "evaluation" / "test.de").read_text("utf-8").splitlines()
