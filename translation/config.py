@@ -38,7 +38,8 @@ class Config:
     """Tokens of a batch, padding included, on each side."""
 
     model: str = "transformer"
-    """`transformer`, or `rnn`: bidirectional recurrent encoder, recurrent decoder with attention."""
+    """`transformer`, or `rnn`: a bidirectional recurrent encoder and a recurrent decoder that
+    attends to the source in every step."""
     num_encoder_layers: int = 4
     """Number of encoder blocks; of bidirectional layers in a recurrent model."""
     num_decoder_layers: int = 4

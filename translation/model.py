@@ -239,7 +239,7 @@ def _positions(mechanism: Any, name: str, dtype: Any) -> SinusoidalPositions | N
     return SinusoidalPositions(dtype=dtype, name=name) if mechanism.position is None else None
 
 
-def build_model(config: Config) -> Any:
+def build_model(config: Config) -> keras.Model:
     """Build the room's model with weights drawn from Keras's global seed.
 
     Args:
@@ -252,7 +252,7 @@ def build_model(config: Config) -> Any:
     Raises:
         ValueError: for an attention that is unknown or does not fit its site.
     """
-    sizes = {
+    sizes: dict[str, Any] = {
         "vocabulary_size": config.vocabulary_size,
         "dim": config.dim,
         "num_encoder_layers": config.num_encoder_layers,
@@ -263,7 +263,7 @@ def build_model(config: Config) -> Any:
         "dtype": config.precision,
         "name": "translator",
     }
-    model: Any
+    model: keras.Model
     if config.model == "rnn":
         # Here, because that file needs the ids that this one names.
         from translation.recurrent import RecurrentTranslator

@@ -14,7 +14,7 @@ import keras
 from keras import ops
 
 from attention_apps.attention.algorithms.dense import dense_attention
-from attention_apps.attention.masks import Mask, causal, end_aligned_positions, window
+from attention_apps.attention.masks import causal, end_aligned_positions, window
 from attention_apps.attention.mechanism import Mechanism
 from attention_apps.attention.normalizers import masked_softmax
 from attention_apps.attention.predicted_window import PredictedWindow
@@ -156,8 +156,8 @@ class MultiHeadAttention(keras.layers.MultiHeadAttention):
             scopes.append(causal())
         if self._sliding_window is not None:
             scopes.append(window(self._sliding_window))
-        if isinstance(self.mechanism.scope, Mask) and not self.mechanism.attends_everywhere:
-            scopes.append(self.mechanism.scope)
+        if self.mechanism.mask is not None:
+            scopes.append(self.mechanism.mask)
         lengths = ops.shape(query)[1], ops.shape(value)[1]
         mask = _merge_masks(
             None if query_mask is None else query_mask[..., :, None],
@@ -311,7 +311,7 @@ class MultiHeadAttention(keras.layers.MultiHeadAttention):
             "key": ops.slice_update(cache["key"], start, new_key),
             "value": ops.slice_update(cache["value"], start, self.value_dense(query)),
         }
-        scope = self.mechanism.scope & causal()
+        scope = causal() if self.mechanism.mask is None else self.mechanism.mask & causal()
         mask = scope.allowed(query_positions[:, None], key_positions[None, :])
         context, weights = self._attend(
             projected_query, cache["key"], cache["value"], mask[None, None], False
@@ -434,8 +434,8 @@ class _SingleHead(keras.layers.Layer):
     def _calculate_score_mask(self, scores: Any, v_mask: Any, use_causal_mask: bool) -> Any:
         """AND the key mask and the causal mask, which is aligned to the end of the keys."""
         scopes = [causal()] if use_causal_mask else []
-        if self.mechanism is not None and not self.mechanism.attends_everywhere:
-            scopes.append(self.mechanism.scope)
+        if self.mechanism is not None and self.mechanism.mask is not None:
+            scopes.append(self.mechanism.mask)
         if not scopes:
             return v_mask
         lengths = ops.shape(scores)[-2], ops.shape(scores)[-1]

@@ -74,6 +74,12 @@ class Mechanism:
         return isinstance(self.scope, Everything)
 
     @property
+    def mask(self) -> Mask | None:
+        """The scope, where it is a mask and forbids anything."""
+        scope = self.scope
+        return scope if isinstance(scope, Mask) and not isinstance(scope, Everything) else None
+
+    @property
     def predicts_scope(self) -> bool:
         """Whether each query predicts where it looks."""
         return isinstance(self.scope, PredictedWindow)

@@ -7,10 +7,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from attention_apps.observation.events import read_records
 from attention_apps.observation.observe import observe
-from translation.config import TINY
+from attention_apps.running.command import UserError
+from attention_apps.running.flags import RunOptions
+from translation import predict
+from translation.config import EXAMPLE, TINY
+from translation.evaluate import evaluate
+from translation.export import export
 from translation.losses import SmoothedCrossEntropy
 from translation.model import PAD, START, build_model
+from translation.train import main, train
 
 SIZE = 20
 CONFIG = replace(TINY, model="rnn", vocabulary_size=SIZE, dim=16, dropout_rate=0.0)
@@ -88,3 +95,100 @@ def test_order_matters_in_source_and_target(model):
     again[:, [1, 2]] = again[:, [2, 1]]
     changed = np.array(model({**INPUTS, "previous": again}) - model(INPUTS))
     assert np.abs(changed[:, -1]).max() > 1e-4
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=named)
+def test_one_step_of_training_changes_every_weight(choice):
+    keras.utils.set_random_seed(1)
+    model = build_model(replace(CONFIG, dropout_rate=0.2, **choice))
+    model.compile("adam", SmoothedCrossEntropy(0.1))
+    before = [weight.copy() for weight in model.get_weights()]
+    model.train_on_batch(INPUTS, PREVIOUS, sample_weight=np.ones(PREVIOUS.shape))
+    for variable, old in zip(model.trainable_variables, before, strict=False):
+        assert np.abs(variable.numpy() - old).max() > 0, variable.path
+
+
+@pytest.mark.parametrize(
+    ("attention", "cell"), [("additive", "gru"), ("general+local-p:3", "lstm")]
+)
+def test_eight_pairs_can_be_learned_by_heart(attention, cell):
+    keras.utils.set_random_seed(2)
+    model = build_model(replace(CONFIG, dim=32, cross_attention=attention, rnn_cell=cell))
+    model.compile(keras.optimizers.Adam(0.01), SmoothedCrossEntropy())
+    source = RNG.integers(4, SIZE, size=(8, 5)).astype("int32")
+    target = source[:, ::-1]
+    previous = np.concatenate([np.full((8, 1), START, "int32"), target[:, :-1]], axis=1)
+    inputs = {"source": source, "previous": previous}
+    dataset = tf.data.Dataset.from_tensors((inputs, target)).repeat()
+    model.fit(dataset, steps_per_epoch=120, verbose=0, shuffle=False)
+    assert (np.argmax(model(inputs), axis=-1) == target).mean() == 1
+
+
+def test_a_saved_model_is_the_same_model(model, tmp_path):
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(again(INPUTS), model(INPUTS))
+
+
+def test_half_precision_says_about_the_same():
+    wide, half = (
+        build_model(replace(CONFIG, cross_attention="additive+local-p:2", precision=precision))
+        for precision in ("float32", "mixed_bfloat16")
+    )
+    half.set_weights(wide.get_weights())
+    expected = np.array(wide(INPUTS))
+    logits, maps = observe(half)(INPUTS, training=False)
+    assert np.abs(np.array(keras.ops.cast(logits, "float32")) - expected).max() < 0.1
+    (weights,) = maps.values()
+    assert weights.dtype == "float32"
+    np.testing.assert_allclose(np.array(weights).sum(-1), 1, atol=1e-5)
+
+
+def test_dropout_acts_in_training_alone():
+    model = build_model(replace(CONFIG, cross_attention="additive", dropout_rate=0.3))
+    np.testing.assert_array_equal(model(INPUTS), model(INPUTS, training=False))
+    assert np.abs(np.array(model(INPUTS, training=True) - model(INPUTS))).max() > 1e-2
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"cross_attention": "window:4"}, "two sequences"),
+        ({"cross_attention": "general+rotary"}, "two sequences"),
+        ({"cross_attention": "local"}, "words joined with"),
+        ({"cross_attention": "additive", "input_feeding": False}, "--no-input-feeding"),
+        ({"rnn_cell": "elman"}, "--rnn-cell must be gru or lstm. Received: elman"),
+        ({"model": "cnn"}, "--model must be transformer or rnn. Received: cnn"),
+        ({"encoder_attention": "cosine"}, "--encoder-attention means nothing to --model rnn"),
+        ({"model": "transformer", "rnn_cell": "lstm"}, "--rnn-cell means nothing to"),
+        ({"model": "transformer", "encoder_attention": "local-p:4"}, "another sequence"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_one_line(flags, message):
+    with pytest.raises(ValueError, match="Received") as refusal:
+        build_model(replace(CONFIG, **flags))
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_run_is_trained_read_exported_and_asked_as_any_other(embedded_data, tmp_path, capsys):
+    config = replace(
+        TINY, model="rnn", cross_attention="additive", data_dir=embedded_data, epochs=1
+    )
+    run_dir = train(config, RunOptions(runs_dir=tmp_path))["run_dir"]
+    metrics = evaluate(run_dir)["test"]
+    assert all(0 <= figures["alignment_error_raw"] <= 1 for figures in metrics.values())
+    assert (run_dir / "evaluation" / "attention.png").exists()
+    export(run_dir, parity_sentences=40)
+    assert "40 sentences: the export answers as Python does" in capsys.readouterr().out
+    records = read_records(run_dir / "attention")
+    assert {record.weights.shape[0] for record in records} == {1}
+    assert predict.main(["--run-dir", str(run_dir), EXAMPLE]) == 0
+    assert "alignment:" in capsys.readouterr().out
+
+
+def test_a_bad_attention_ends_training_before_a_run_begins(embedded_data, tmp_path):
+    flags = ["--model", "rnn", "--cross-attention", "rotary", "--generated-size", "small"]
+    with pytest.raises(UserError, match="two sequences"):
+        main([*flags, "--data-dir", embedded_data, "--runs-dir", str(tmp_path)])
+    assert not list(tmp_path.iterdir())
