@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from attention_apps.attention.mechanism import parse_mechanism
+from translation.losses import guided_attention
 from translation.model import PAD
 from translation.recurrent_decoder import RecurrentDecoder
 
@@ -33,6 +34,10 @@ class RecurrentTranslator(keras.Model):
         input_feeding: whether Luong's attentional vector enters the next step.
         dropout_rate: share dropped in training of embeddings, of what is encoded and of what
             predicts the next token.
+        alignment_weight: weight of the loss that guides the attention to look, in the step that
+            predicts a word, at the word which it comes from (Chen et al. 2016, "Guided Alignment
+            Training for Topic-Aware Neural Machine Translation"). With only one head, looking
+            where the decoder's input came from would be looking where nothing is left to do.
         **kwargs: Keras's model arguments.
 
     Call arguments, returns: as `Translator`.
@@ -52,6 +57,7 @@ class RecurrentTranslator(keras.Model):
         cross_attention: str = "full",
         input_feeding: bool = True,
         dropout_rate: float = 0.0,
+        alignment_weight: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -63,6 +69,7 @@ class RecurrentTranslator(keras.Model):
         self.cross_attention = cross_attention
         self.input_feeding = input_feeding
         self.dropout_rate = dropout_rate
+        self.alignment_weight = alignment_weight
         self.embedding = keras.layers.ReversibleEmbedding(
             vocabulary_size,
             dim,
@@ -135,7 +142,14 @@ class RecurrentTranslator(keras.Model):
         """Predict every target token from the source and the tokens before it."""
         encoded, key_mask = self.encode(inputs["source"], training)
         embedded = self._embed(inputs["previous"], training)
-        return self._logits(self.decoder(embedded, encoded, key_mask), training)
+        outputs, weights = self.decoder(embedded, encoded, key_mask)
+        if "linked_words" in inputs:
+            # Row t reads the word that row t - 1 predicted.
+            loss = guided_attention(
+                weights[:, 0, :-1], inputs["source_words"], inputs["linked_words"][:, 1:]
+            )
+            self.add_loss(self.alignment_weight * loss)
+        return self._logits(outputs, training)
 
     def begin(self, source: Any, max_length: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """Prepare decoding: read the source and project it for the decoder's attention.
@@ -177,5 +191,6 @@ class RecurrentTranslator(keras.Model):
             "cross_attention",
             "input_feeding",
             "dropout_rate",
+            "alignment_weight",
         )
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -43,7 +44,7 @@ class RecurrentDecoder(keras.layers.Layer):
         key_mask: `(batch, source)` booleans, True = may attend.
 
     Returns:
-        Outputs `(batch, target, dim)`.
+        Outputs `(batch, target, dim)` and weights `(batch, heads=1, target, source)`.
 
     Reference: Bahdanau et al. 2015, "Neural Machine Translation by Jointly Learning to Align and
     Translate"; Luong et al. 2015, "Effective Approaches to Attention-based NMT".
@@ -169,15 +170,28 @@ class RecurrentDecoder(keras.layers.Layer):
         parts = [state["cells"][-1][0], state["attended"], embedded]
         return self.combine(ops.concatenate(parts, axis=-1))
 
-    def call(self, embedded: Any, encoded: Any, key_mask: Any) -> Any:
+    def call(self, embedded: Any, encoded: Any, key_mask: Any) -> tuple[Any, Any]:
         """All steps in a loop, and behind it whatever needs none."""
         state, projected = self.begin(encoded, key_mask)
         tokens = ops.transpose(embedded, (1, 0, 2))
+        if self.input_feeding:
+            states = _every_state(lambda s, y: self.advance(s, y, projected), state, tokens)
+            weights = ops.transpose(states["weights"][:, :, :, 0], (1, 2, 0, 3))
+            outputs = ops.transpose(self.outputs(states, tokens), (1, 0, 2))
+        else:
+            cells = _every_state(lambda s, y: self._run_cells(y, s), state["cells"], tokens)
+            queries = ops.transpose(cells[-1][0], (1, 0, 2))
+            context, weights = self.cross_attention.attend(queries, projected)
+            outputs = self.combine(ops.concatenate([context, queries], axis=-1))
+        report(self.cross_attention, weights)
+        return outputs, weights
 
-        def step(state: Any, token: Any) -> tuple[Any, Any]:
-            state = self.advance(state, token, projected)
-            return state, state
 
-        _, states = ops.scan(step, state, tokens)
-        report(self.cross_attention, ops.transpose(states["weights"][:, :, :, 0], (1, 2, 0, 3)))
-        return ops.transpose(self.outputs(states, tokens), (1, 0, 2))
+def _every_state(advance: Callable[[Any, Any], Any], state: Any, tokens: Any) -> Any:
+    """The states after each step, time first."""
+
+    def step(state: Any, token: Any) -> tuple[Any, Any]:
+        state = advance(state, token)
+        return state, state
+
+    return ops.scan(step, state, tokens)[1]
