@@ -34,12 +34,16 @@ def fill(layer):
 query = rng.normal(size=(2, 5, 8)).astype("float32")
 value = rng.normal(size=(2, 6, 8)).astype("float32")
 mask = np.array([[1, 1, 1, 1, 0, 0], [0, 0, 0, 0, 0, 0]], bool)
-for text in ("full", "dot", "cosine", "general", "additive", "rotary+window:3"):
+for text in ("full", "dot", "cosine", "general", "additive", "rotary+window:3", "local-p:2"):
     layer = MultiHeadAttention(2, 4, mechanism=parse_mechanism(text))
     layer.build(query.shape, value.shape)
     fill(layer)
     output, weights = layer(
-        query, value, key_mask=mask, use_causal_mask=True, return_attention_scores=True
+        query,
+        value,
+        key_mask=mask,
+        use_causal_mask="local-p" not in text,
+        return_attention_scores=True,
     )
     keep(f"{text} output", output)
     keep(f"{text} weights", weights)
@@ -48,29 +52,34 @@ for layer in (Attention(use_scale=True), AdditiveAttention()):
     fill(layer)
     keep(layer.name, layer([query, value], mask=[None, mask]))
 
-config = replace(TINY, vocabulary_size=30, num_decoder_layers=2)
-model = build_model(config)
-fill(model)
 source = rng.integers(4, 30, size=(3, 6)).astype("int32")
 source[1, 4:] = 0
 previous = rng.integers(4, 30, size=(3, 5)).astype("int32")
-logits = model({"source": source, "previous": previous})
-keep("logits", logits)
-keep("loss", SmoothedCrossEntropy(0.1)(previous, logits))
-state, encoded = model.begin(source, 7)
+inputs = {"source": source, "previous": previous}
 rules = Rules(start_id=1, end_id=2, max_length=7, forbidden=(0, 1, 3))
-decoded = beam_search(model.step, state, encoded, rules, beam_size=3, num_hypotheses=2)
-for name, tensor in decoded._asdict().items():
-    keep(f"decoded {name}", tensor)
+for name, change in {
+    "transformer": {"num_decoder_layers": 2, "cross_attention": "general+local-p:2"},
+    "additive": {"model": "rnn", "cross_attention": "additive"},
+    "local-p": {"model": "rnn", "cross_attention": "dot+local-p:2", "rnn_cell": "lstm"},
+}.items():
+    config = replace(TINY, vocabulary_size=30, **change)
+    model = build_model(config)
+    fill(model)
+    logits = model(inputs)
+    keep(f"{name} logits", logits)
+    keep(f"{name} loss", SmoothedCrossEntropy(0.1)(previous, logits))
+    state, encoded = model.begin(source, 7)
+    decoded = beam_search(model.step, state, encoded, rules, beam_size=3, num_hypotheses=2)
+    for part, tensor in decoded._asdict().items():
+        keep(f"{name} decoded {part}", tensor)
 
-# One training step: every gradient passes through attention and the loss.
-frozen = replace(config, dropout_rate=0.0)
-still = build_model(frozen)
-still.set_weights(model.get_weights())
-still.compile(keras.optimizers.SGD(0.1), SmoothedCrossEntropy(0.1))
-still.train_on_batch({"source": source, "previous": previous}, previous)
-for index, weight in enumerate(still.get_weights()):
-    answers[f"weight {index}"] = weight
+    # One training step: every gradient passes through attention and the loss.
+    still = build_model(replace(config, dropout_rate=0.0))
+    still.set_weights(model.get_weights())
+    still.compile(keras.optimizers.SGD(0.1), SmoothedCrossEntropy(0.1))
+    still.train_on_batch(inputs, previous)
+    for index, weight in enumerate(still.get_weights()):
+        answers[f"{name} weight {index}"] = weight
 np.savez(sys.argv[1], **answers)
 """
 

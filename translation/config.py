@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 EXAMPLE = "The old man, who reads the book, does not know the child."
 
@@ -36,22 +37,30 @@ class Config:
     batch_tokens: int = 3000
     """Tokens of a batch, padding included, on each side."""
 
+    model: str = "transformer"
+    """`transformer`, or `rnn`: a bidirectional recurrent encoder and a recurrent decoder that
+    attends to the source in every step."""
     num_encoder_layers: int = 4
-    """Number of encoder blocks."""
+    """Number of encoder blocks; of bidirectional layers in a recurrent model."""
     num_decoder_layers: int = 4
-    """Number of decoder blocks."""
+    """Number of decoder blocks; of cells in a row in a recurrent model."""
     dim: int = 128
-    """Size of embeddings and of every block."""
+    """Size of embeddings and of every block; of every state in a recurrent model."""
     num_heads: int = 4
-    """Number of attention heads."""
+    """Number of attention heads of the Transformer; the recurrent model has one."""
     feedforward_dim: int = 256
-    """Size of the inner feed-forward layers."""
+    """Size of the inner feed-forward layers of the Transformer."""
+    rnn_cell: str = "gru"
+    """Cell of the recurrent model: `gru` or `lstm`."""
+    input_feeding: bool = True
+    """Recurrent model: let what was attended to enter the next step (Luong et al. 2015)."""
     encoder_attention: str = "full"
     """Attention among source tokens: words joined by '+', such as cosine+rotary+window:16."""
     decoder_attention: str = "full"
     """Attention among target tokens."""
     cross_attention: str = "full"
-    """Attention of target tokens to source tokens: `full` and a scoring."""
+    """Attention of target tokens to source tokens: a scoring, with or without `local-p:SIZE`;
+    `additive` gives the recurrent model Bahdanau's decoder, any other scoring Luong's."""
     dropout_rate: float = 0.2
     """Share dropped of embeddings and of what each half of a block adds, in training."""
 
@@ -147,7 +156,7 @@ class Config:
                 f"running one alone. Received: --average-last {self.average_last} "
                 f"--average-momentum {self.average_momentum}"
             )
-        if self.dim % self.num_heads:
+        if self.model == "transformer" and self.dim % self.num_heads:
             raise ValueError(
                 "--dim must be a multiple of --num-heads. "
                 f"Received: --dim {self.dim} --num-heads {self.num_heads}"
@@ -158,6 +167,8 @@ class Config:
                 "Received: no --data-dir"
             )
         for name, known in (
+            ("model", ("transformer", "rnn")),
+            ("rnn_cell", ("gru", "lstm")),
             ("precision", ("float32", "mixed_bfloat16")),
             ("generated_size", ("small", "full")),
             ("bleu_tokenizer", ("none", "13a")),
@@ -166,11 +177,25 @@ class Config:
                 raise ValueError(
                     f"{_flag(name)} must be {' or '.join(known)}. Received: {getattr(self, name)}"
                 )
+        self._refuse_flags_of_the_other_model()
         if self.source_language == self.target_language:
             raise ValueError(
                 "--source-language and --target-language must differ. "
                 f"Received: {self.source_language} twice"
             )
+
+    def _refuse_flags_of_the_other_model(self) -> None:
+        flags: dict[str, Any] = (
+            {"rnn_cell": "gru", "input_feeding": True}
+            if self.model == "transformer"
+            else {"encoder_attention": "full", "decoder_attention": "full"}
+        )
+        for name, only in flags.items():
+            if getattr(self, name) != only:
+                raise ValueError(
+                    f"{_flag(name)} means nothing to --model {self.model}. "
+                    f"Received: {getattr(self, name)}. Leave it out"
+                )
 
 
 def _flag(name: str) -> str:

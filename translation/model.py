@@ -239,32 +239,45 @@ def _positions(mechanism: Any, name: str, dtype: Any) -> SinusoidalPositions | N
     return SinusoidalPositions(dtype=dtype, name=name) if mechanism.position is None else None
 
 
-def build_model(config: Config) -> Translator:
+def build_model(config: Config) -> keras.Model:
     """Build the room's model with weights drawn from Keras's global seed.
 
     Args:
         config: the room's configuration.
 
     Returns:
-        The built model; its compute precision is the global dtype policy's.
+        The built `Translator` or `RecurrentTranslator`; its compute precision is the
+        configuration's.
 
     Raises:
         ValueError: for an attention that is unknown or does not fit its site.
     """
-    model = Translator(
-        vocabulary_size=config.vocabulary_size,
-        dim=config.dim,
-        num_heads=config.num_heads,
-        feedforward_dim=config.feedforward_dim,
-        num_encoder_layers=config.num_encoder_layers,
-        num_decoder_layers=config.num_decoder_layers,
-        encoder_attention=config.encoder_attention,
-        decoder_attention=config.decoder_attention,
-        cross_attention=config.cross_attention,
-        dropout_rate=config.dropout_rate,
-        alignment_weight=config.alignment_weight,
-        dtype=config.precision,
-        name="translator",
-    )
+    sizes: dict[str, Any] = {
+        "vocabulary_size": config.vocabulary_size,
+        "dim": config.dim,
+        "num_encoder_layers": config.num_encoder_layers,
+        "num_decoder_layers": config.num_decoder_layers,
+        "cross_attention": config.cross_attention,
+        "dropout_rate": config.dropout_rate,
+        "alignment_weight": config.alignment_weight,
+        "dtype": config.precision,
+        "name": "translator",
+    }
+    model: keras.Model
+    if config.model == "rnn":
+        # Here, because that file needs the ids that this one names.
+        from translation.recurrent import RecurrentTranslator
+
+        model = RecurrentTranslator(
+            cell=config.rnn_cell, input_feeding=config.input_feeding, **sizes
+        )
+    else:
+        model = Translator(
+            num_heads=config.num_heads,
+            feedforward_dim=config.feedforward_dim,
+            encoder_attention=config.encoder_attention,
+            decoder_attention=config.decoder_attention,
+            **sizes,
+        )
     model.build()
     return model

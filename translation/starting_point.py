@@ -7,6 +7,7 @@ from attention_apps.running.runs import Run, load_run
 from translation.config import Config
 
 _SAME = (
+    "model",
     "vocabulary_size",
     "num_encoder_layers",
     "num_decoder_layers",
@@ -16,6 +17,8 @@ _SAME = (
     "encoder_attention",
     "decoder_attention",
     "cross_attention",
+    "rnn_cell",
+    "input_feeding",
 )
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from attention_apps.running.command import quiet_start, run_command
+from attention_apps.running.command import UserError, quiet_start, run_command
 from attention_apps.running.flags import RunOptions, parse_run
 from translation.config import DEMO, Config
 
@@ -64,7 +64,10 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
         print(note)
     # Behind the data: reading it may draw random numbers, the first time others than the next.
     set_seed(config.seed)
-    model = build_model(config)
+    try:
+        model = build_model(config)
+    except ValueError as error:
+        raise UserError(str(error)) from error
     if first is not None:
         model.set_weights(first.model.get_weights())
     run_dir = options.resume or create_run(ROOM, config, runs_dir=options.runs_dir)

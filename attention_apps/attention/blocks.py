@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from attention_apps.attention.layers import MultiHeadAttention
-from attention_apps.attention.mechanism import Mechanism
+from attention_apps.attention.mechanism import Mechanism, refuse_positions_across
 
 
 class _Block(keras.layers.Layer):
@@ -37,6 +37,11 @@ class _Block(keras.layers.Layer):
         self.attention_dropout_rate = attention_dropout_rate
         self.activation = activation
         self.mechanism = mechanism or Mechanism()
+        if self.mechanism.predicts_scope:
+            raise ValueError(
+                "local-p predicts a place in another sequence; in its own a query knows its place. "
+                f"Received: mechanism={self.mechanism}. Use window:SIZE."
+            )
         self.supports_masking = True
         self.self_attention = self._attention("self_attention", self.mechanism)
         self.self_attention_norm = self._norm("self_attention_norm")
@@ -151,7 +156,7 @@ class DecoderBlock(_Block):
         attention_dropout_rate: share dropped of the weights.
         activation: of the inner feed-forward layer.
         mechanism: of the self-attention; causality is added to its scope.
-        cross_mechanism: of the cross-attention, over everything and without positions.
+        cross_mechanism: of the cross-attention, over everything or a predicted window.
         **kwargs: Keras's layer arguments.
 
     Call arguments:
@@ -176,12 +181,7 @@ class DecoderBlock(_Block):
     ) -> None:
         super().__init__(**kwargs)
         self.cross_mechanism = cross_mechanism or Mechanism()
-        if not self.cross_mechanism.attends_everywhere or self.cross_mechanism.position is not None:
-            raise ValueError(
-                "Cross-attention compares two sequences, whose positions mean different things: it "
-                "takes no window and no rotary positions. "
-                f"Received: cross_mechanism={self.cross_mechanism}"
-            )
+        refuse_positions_across(self.cross_mechanism)
         self.cross_attention = self._attention("cross_attention", self.cross_mechanism)
         self.cross_attention_norm = self._norm("cross_attention_norm")
 

@@ -17,8 +17,9 @@ from attention_apps.attention.algorithms.dense import dense_attention
 from attention_apps.attention.masks import causal, end_aligned_positions, window
 from attention_apps.attention.mechanism import Mechanism
 from attention_apps.attention.normalizers import masked_softmax
+from attention_apps.attention.predicted_window import PredictedWindow
 from attention_apps.attention.reporting import report
-from attention_apps.attention.scoring import SCORINGS
+from attention_apps.attention.scoring import SCORINGS, add_declared
 
 
 def _merge_masks(*masks: Any) -> Any:
@@ -40,13 +41,6 @@ def _with_axes(mask: Any, rank: int) -> Any:
 def _attendable(tensor: Any, key_mask: Any) -> Any:
     """Put zeros where `key_mask` forbids, so that not even a NaN there can spread."""
     return ops.where(key_mask[..., None], tensor, ops.zeros_like(tensor))
-
-
-def _add_score_weights(layer: Any, scoring: str, num_heads: int, key_dim: int) -> dict[str, Any]:
-    return {
-        name: layer.add_weight(name=name, shape=shape, initializer=initializer)
-        for name, (shape, initializer) in SCORINGS[scoring].weights(num_heads, key_dim).items()
-    }
 
 
 @keras.saving.register_keras_serializable("attention_apps")
@@ -94,8 +88,12 @@ class MultiHeadAttention(keras.layers.MultiHeadAttention):
                 "Attention over several axes takes scores and masks but no scope or positions. "
                 f"Received: query of rank {len(query_shape)}, mechanism={self.mechanism}"
             )
-        self._score_weights = _add_score_weights(
-            self, self.mechanism.scoring, self.num_heads, self.key_dim
+        scoring, scope = SCORINGS[self.mechanism.scoring], self.mechanism.scope
+        self._score_weights = add_declared(self, scoring.weights(self.num_heads, self.key_dim))
+        self._scope_weights = (
+            add_declared(self, scope.weights(self.num_heads, self.key_dim))
+            if isinstance(scope, PredictedWindow)
+            else {}
         )
 
     def _is_plain(self) -> bool:
@@ -154,11 +152,12 @@ class MultiHeadAttention(keras.layers.MultiHeadAttention):
         """AND all masks; `(batch, query, key)`-like booleans, or None when all is allowed."""
         scopes = []
         if use_causal_mask:
+            self._refuse_prediction_in_one_sequence()
             scopes.append(causal())
         if self._sliding_window is not None:
             scopes.append(window(self._sliding_window))
-        if not self.mechanism.attends_everywhere:
-            scopes.append(self.mechanism.scope)
+        if self.mechanism.mask is not None:
+            scopes.append(self.mechanism.mask)
         lengths = ops.shape(query)[1], ops.shape(value)[1]
         mask = _merge_masks(
             None if query_mask is None else query_mask[..., :, None],
@@ -208,6 +207,7 @@ class MultiHeadAttention(keras.layers.MultiHeadAttention):
             mechanism=self.mechanism,
             mask=mask,
             score_weights=self._score_weights,
+            scope_weights=self._scope_weights,
             dropout=(lambda weights: self._dropout_layer(weights, training=training))
             if self.dropout > 0.0
             else None,
@@ -299,6 +299,7 @@ class MultiHeadAttention(keras.layers.MultiHeadAttention):
             Output `(batch, 1, dim)`, the cache with the new position, and the weights
             `(batch, heads, 1, max_length)`.
         """
+        self._refuse_prediction_in_one_sequence()
         start = (0, position, 0, 0)
         query_positions = ops.reshape(ops.cast(position, "int32"), (1,))
         key_positions = ops.arange(cache["key"].shape[1], dtype="int32")
@@ -310,12 +311,19 @@ class MultiHeadAttention(keras.layers.MultiHeadAttention):
             "key": ops.slice_update(cache["key"], start, new_key),
             "value": ops.slice_update(cache["value"], start, self.value_dense(query)),
         }
-        scope = self.mechanism.scope & causal()
+        scope = causal() if self.mechanism.mask is None else self.mechanism.mask & causal()
         mask = scope.allowed(query_positions[:, None], key_positions[None, :])
         context, weights = self._attend(
             projected_query, cache["key"], cache["value"], mask[None, None], False
         )
         return self._finish(query, context), cache, weights
+
+    def _refuse_prediction_in_one_sequence(self) -> None:
+        if self.mechanism.predicts_scope:
+            raise ValueError(
+                "local-p predicts a place in another sequence; in its own a query knows its place. "
+                f"Received: causal attention with {self.mechanism.scope}. Use window:SIZE."
+            )
 
     def attend(
         self, query: Any, projected: dict[str, Any], key_mask: Any = None
@@ -402,15 +410,19 @@ class _SingleHead(keras.layers.Layer):
                 "A layer without projections has no heads to turn and takes no rotary positions. "
                 f"Received: mechanism={mechanism}. Use MultiHeadAttention."
             )
+        if mechanism is not None and mechanism.predicts_scope:
+            raise ValueError(
+                "A layer without projections has no heads to predict a place and takes no local-p. "
+                f"Received: mechanism={mechanism}. Use MultiHeadAttention or StepwiseAttention."
+            )
         self.mechanism = mechanism
 
     def build(self, input_shape: Any) -> None:
         """Create what the scoring learns."""
         super().build(input_shape)
         if self.mechanism is not None:
-            self._score_weights = _add_score_weights(
-                self, self.mechanism.scoring, 1, input_shape[0][-1]
-            )
+            scoring = SCORINGS[self.mechanism.scoring]
+            self._score_weights = add_declared(self, scoring.weights(1, input_shape[0][-1]))
 
     def _calculate_scores(self, query: Any, key: Any) -> Any:
         """Scores `(batch, query, key)` by the mechanism, or as Keras does without one."""
@@ -422,8 +434,8 @@ class _SingleHead(keras.layers.Layer):
     def _calculate_score_mask(self, scores: Any, v_mask: Any, use_causal_mask: bool) -> Any:
         """AND the key mask and the causal mask, which is aligned to the end of the keys."""
         scopes = [causal()] if use_causal_mask else []
-        if self.mechanism is not None and not self.mechanism.attends_everywhere:
-            scopes.append(self.mechanism.scope)
+        if self.mechanism is not None and self.mechanism.mask is not None:
+            scopes.append(self.mechanism.mask)
         if not scopes:
             return v_mask
         lengths = ops.shape(scores)[-2], ops.shape(scores)[-1]

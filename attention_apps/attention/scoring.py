@@ -16,6 +16,22 @@ from keras import ops
 WeightSpec = tuple[tuple[int, ...], Any]
 
 
+def add_declared(layer: Any, declared: Mapping[str, WeightSpec]) -> dict[str, Any]:
+    """Give a layer the weights that a scoring or a scope declares.
+
+    Args:
+        layer: the Keras layer that will own them.
+        declared: for every weight its name, shape and Keras initialiser.
+
+    Returns:
+        The variables by name.
+    """
+    return {
+        name: layer.add_weight(name=name, shape=shape, initializer=initializer)
+        for name, (shape, initializer) in declared.items()
+    }
+
+
 def _inner_products(query: Any, key: Any) -> Any:
     # float16 ends at 65,504: a large product would become inf and the softmax NaN.
     if query.dtype == "float16":

@@ -9,6 +9,7 @@ from keras import ops
 
 from attention_apps.attention.mechanism import Mechanism
 from attention_apps.attention.normalizers import NORMALIZERS
+from attention_apps.attention.predicted_window import PredictedWindow
 from attention_apps.attention.scoring import SCORINGS
 
 
@@ -20,6 +21,7 @@ def dense_attention(
     mechanism: Mechanism,
     mask: Any = None,
     score_weights: Mapping[str, Any] | None = None,
+    scope_weights: Mapping[str, Any] | None = None,
     dropout: Callable[[Any], Any] | None = None,
 ) -> tuple[Any, Any]:
     """`softmax(score(q, k)) v`, with the matrix of weights held whole.
@@ -30,9 +32,11 @@ def dense_attention(
         query: `(batch, query, heads, dim)`.
         key: `(batch, key, heads, dim)`.
         value: `(batch, key, heads, value dim)`.
-        mechanism: its scoring and normalizer are used; scope and positions are the caller's.
+        mechanism: its scoring, normalizer and predicted window are used; masks and positions are
+            the caller's.
         mask: booleans broadcastable to `(batch, heads, query, key)`, True = may attend.
         score_weights: what the scoring learns.
+        scope_weights: what a predicted window learns.
         dropout: applied to the weights before they meet the values.
 
     Returns:
@@ -42,6 +46,8 @@ def dense_attention(
     Reference: Vaswani et al. 2017, "Attention Is All You Need".
     """
     scores = SCORINGS[mechanism.scoring](query, key, **(score_weights or {}))
+    if isinstance(mechanism.scope, PredictedWindow):
+        scores, mask = mechanism.scope.narrow(scores, query, mask, **(scope_weights or {}))
     weights = NORMALIZERS[mechanism.normalizer](scores, mask)
     applied = ops.cast(weights if dropout is None else dropout(weights), value.dtype)
     return ops.einsum("bhqk,bkhd->bqhd", applied, value), weights
