@@ -10,7 +10,7 @@ from typing import Any
 
 _HOMES = {
     "attention.layers": ("AdditiveAttention", "Attention", "MultiHeadAttention"),
-    "attention.blocks": ("DecoderBlock", "EncoderBlock"),
+    "attention.blocks": ("CausalBlock", "DecoderBlock", "EncoderBlock"),
     "attention.mechanism": ("Mechanism", "parse_mechanism"),
     "attention.masks": ("causal", "everything", "global_tokens", "window"),
     "attention.positions": ("LearnedPositions", "Rotary", "SinusoidalPositions"),

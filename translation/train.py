@@ -44,11 +44,11 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
     from attention_apps.running.progress import Progress, interruptible
     from attention_apps.running.runs import create_run, finish_run, set_seed
     from attention_apps.running.scalars import EpochScalars
+    from attention_apps.running.schedule import WarmupCooldown
     from translation.attention_maps import Probe, attention_maps
     from translation.data import load
     from translation.losses import SmoothedCrossEntropy
     from translation.model import build_model
-    from translation.schedule import WarmupCooldown
     from translation.starting_point import starting_point
     from translation.subwords import Subwords
     from translation.validation import ValidationBleu

@@ -15,7 +15,7 @@ from attention_apps.attention.mechanism import Mechanism, refuse_positions_acros
 
 
 class _Block(keras.layers.Layer):
-    """What both blocks hold: sizes, their config, and the feed-forward half."""
+    """What all blocks hold: sizes, their config, self-attention and the feed-forward half."""
 
     def __init__(
         self,
@@ -79,6 +79,19 @@ class _Block(keras.layers.Layer):
         )
         self.feedforward_outer.build((*shape[:-1], self.feedforward_dim))
 
+    def _attend_to_itself(
+        self, x: Any, key_mask: Any, training: bool | None, *, use_causal_mask: bool = False
+    ) -> Any:
+        normed = self.self_attention_norm(x)
+        attended = self.self_attention(
+            query=normed,
+            value=normed,
+            key_mask=key_mask,
+            use_causal_mask=use_causal_mask,
+            training=training,
+        )
+        return x + self.residual_dropout(attended, training=training)
+
     def _feed_forward(self, x: Any, training: bool | None) -> Any:
         inner = self.feedforward_inner(self.feedforward_norm(x))
         return x + self.residual_dropout(self.feedforward_outer(inner), training=training)
@@ -136,12 +149,43 @@ class EncoderBlock(_Block):
 
     def call(self, x: Any, key_mask: Any = None, training: bool | None = None) -> Any:
         """Attend, then feed forward."""
-        normed = self.self_attention_norm(x)
-        attended = self.self_attention(
-            query=normed, value=normed, key_mask=key_mask, training=training
+        return self._feed_forward(self._attend_to_itself(x, key_mask, training), training)
+
+
+@keras.saving.register_keras_serializable("attention_apps")
+class CausalBlock(_Block):
+    """Causal self-attention, then a feed-forward network: a decoder with nothing to decode from.
+
+    Args:
+        num_heads: number of heads.
+        key_dim: size of a query or key of one head.
+        feedforward_dim: size of the inner feed-forward layer.
+        dropout_rate: share dropped of what each half adds to the residual.
+        attention_dropout_rate: share dropped of the weights.
+        activation: of the inner feed-forward layer.
+        mechanism: of the self-attention; causality is added to its scope.
+        **kwargs: Keras's layer arguments.
+
+    Call arguments:
+        x: `(batch, length, dim)`.
+        key_mask: `(batch, length)` booleans, True = may attend.
+        training: whether to drop.
+
+    Returns:
+        `(batch, length, dim)`.
+
+    Reference: Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training".
+    """
+
+    def build(self, x_shape: Any) -> None:
+        """Create the weights."""
+        self._build_halves(x_shape)
+
+    def call(self, x: Any, key_mask: Any = None, training: bool | None = None) -> Any:
+        """Attend to what came before, then feed forward."""
+        return self._feed_forward(
+            self._attend_to_itself(x, key_mask, training, use_causal_mask=True), training
         )
-        x = x + self.residual_dropout(attended, training=training)
-        return self._feed_forward(x, training)
 
 
 @keras.saving.register_keras_serializable("attention_apps")
@@ -195,11 +239,7 @@ class DecoderBlock(_Block):
         self, x: Any, encoded: Any, encoded_mask: Any = None, training: bool | None = None
     ) -> Any:
         """Attend to oneself, attend across, then feed forward."""
-        normed = self.self_attention_norm(x)
-        attended = self.self_attention(
-            query=normed, value=normed, use_causal_mask=True, training=training
-        )
-        x = x + self.residual_dropout(attended, training=training)
+        x = self._attend_to_itself(x, None, training, use_causal_mask=True)
         attended = self.cross_attention(
             query=self.cross_attention_norm(x),
             value=encoded,

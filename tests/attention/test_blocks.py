@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from attention_apps.attention.blocks import DecoderBlock, EncoderBlock
+from attention_apps.attention.blocks import CausalBlock, DecoderBlock, EncoderBlock
 from attention_apps.attention.mechanism import parse_mechanism
 
 RNG = np.random.default_rng(0)
@@ -41,6 +41,21 @@ def test_a_decoder_block_cannot_see_the_future_whatever_its_mechanism():
         assert gradient[1:3].all()
 
 
+@pytest.mark.parametrize("text", ["full", "window:2", "cosine", "rotary"])
+def test_a_causal_block_sees_neither_the_future_nor_padding(text):
+    block = CausalBlock(mechanism=parse_mechanism(text), **SIZES)
+    block.build(X.shape)
+    real = np.array([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1]], bool)
+    x = tf.Variable(X)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(block(x, key_mask=real)[:, 3] ** 2)
+    gradient = np.abs(tape.gradient(loss, x).numpy()).sum(axis=2)
+    assert not gradient[:, 4].any()
+    assert not gradient[1, :2].any()
+    assert gradient[:, 2:4].all()
+    assert bool(gradient[0, :2].all()) == (text != "window:2")
+
+
 @pytest.mark.parametrize("text", ["full", "rotary", "window:2"])
 def test_cached_steps_equal_one_call(text):
     block = decoder(text)
@@ -56,7 +71,8 @@ def test_cached_steps_equal_one_call(text):
 
 
 def test_one_step_of_training_changes_every_weight():
-    for block, inputs in ((EncoderBlock(**SIZES), (X,)), (decoder(), (X, ENCODED))):
+    blocks = (EncoderBlock(**SIZES), (X,)), (CausalBlock(**SIZES), (X,)), (decoder(), (X, ENCODED))
+    for block, inputs in blocks:
         with tf.GradientTape() as tape:
             loss = tf.reduce_sum(block(*inputs, training=True) ** 3)
         gradients = tape.gradient(loss, block.trainable_variables)
@@ -75,6 +91,7 @@ def test_dropout_acts_in_training_alone():
 def test_blocks_survive_serialisation():
     for block, shapes in (
         (EncoderBlock(mechanism=parse_mechanism("cosine"), **SIZES), (X.shape,)),
+        (CausalBlock(mechanism=parse_mechanism("rotary"), **SIZES), (X.shape,)),
         (decoder("window:3"), (X.shape, ENCODED.shape)),
     ):
         if not block.built:

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 
-@keras.saving.register_keras_serializable("attention_apps.translation")
+@keras.saving.register_keras_serializable("attention_apps")
 class WarmupCooldown(keras.optimizers.schedules.LearningRateSchedule):
     """Linear rise, then a fall with the inverse square root of the step, then linear to zero.
 

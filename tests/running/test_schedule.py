@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from translation.schedule import WarmupCooldown
+from attention_apps.running.schedule import WarmupCooldown
 
 
 def test_it_rises_falls_and_ends():
