@@ -11,7 +11,8 @@ from attention_apps.running.runs import load_run
 from translation import export, predict
 from translation.attention_maps import alignment_record
 from translation.config import EXAMPLE, Config
-from translation.corpus import Corpus, read_corpora
+from translation.corpus import Corpus
+from translation.data import read_corpora
 from translation.forced import ForcedAttention
 from translation.model import END, PAD
 from translation.predict import Options, read_sentences
