@@ -39,19 +39,20 @@ class Choice:
         }
 
 
-def choose_read_out(forced: ForcedAttention, validation: Corpus) -> Choice:
+def choose_read_out(forced: ForcedAttention, validation: Corpus, *, guided: bool) -> Choice:
     """Choose head, step and meaning of the end by the validation set's gold alignments.
 
     Args:
         forced: the translator's attention.
         validation: pairs, with or without gold.
+        guided: whether the run guided attention.
 
     Returns:
-        The choice; without gold, the mean of the last block but one in either step, shifted first.
+        The choice; without gold, what `ReadOut.unmeasured` says, in either step.
     """
     num_layers, num_heads = forced.num_layers_and_heads
     if validation.alignments is None:
-        best = ReadOut.unmeasured(num_layers)
+        best = ReadOut.unmeasured(num_layers, guided=guided)
         by_step = {"shifted": best, "raw": replace(best, step="raw")}
         return Choice(best, by_step, "nothing: no gold alignments of the validation set", {})
     found = forced.alignments(validation, ReadOut.every(num_layers, num_heads))

@@ -56,7 +56,7 @@ def evaluate(run_dir: Path) -> dict[str, Any]:
     training, validation, tests = read_corpora(run.config)
     translate = Translate(run.model, subwords, run.config)
     forced = ForcedAttention(translate.model, subwords)
-    choice = choose_read_out(forced, validation)
+    choice = choose_read_out(forced, validation, guided=run.config.alignment_weight > 0)
     figures: dict[str, Any] = {}
     for test in tests:
         figures[test.name] = _score_translations(translate, test, run.run_dir, run.config)

@@ -72,7 +72,8 @@ def export(run_dir: Path, *, parity_sentences: int = 1000) -> Path:
     alignment = run.metrics.get("alignment")
     if alignment is None:
         num_layers, _ = ForcedAttention(translate.model, subwords).num_layers_and_heads
-        alignment = asdict(ReadOut.unmeasured(num_layers))
+        guided = run.config.alignment_weight > 0
+        alignment = asdict(ReadOut.unmeasured(num_layers, guided=guided))
     folder = export_model(
         run.run_dir,
         endpoints={

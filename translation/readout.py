@@ -33,15 +33,19 @@ class ReadOut:
     the full stop."""
 
     @classmethod
-    def unmeasured(cls, num_layers: int) -> ReadOut:
-        """What is read where nothing was chosen by gold alignments.
+    def unmeasured(cls, num_layers: int, *, guided: bool) -> ReadOut:
+        """What is read where no gold alignments chose.
 
         Args:
             num_layers: number of decoder blocks.
+            guided: whether the run guided attention: then that head is read, see
+                `model.Translator`.
 
         Returns:
-            The mean of the last block but one, shifted.
+            The guided head, or the mean of the last block but one, shifted.
         """
+        if guided:
+            return cls(layer=num_layers // 2, head=0)
         return cls(layer=max(0, num_layers - 2), head=None)
 
     @classmethod
