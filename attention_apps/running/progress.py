@@ -1,4 +1,4 @@
-"""What a person in front of a training sees: how long, how much disk, how far, and how to go on."""
+"""What a person in front of a training sees: how long, how much disk, how far."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ import shutil
 import statistics
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 import keras
 
 from attention_apps.running.checkpoints import KEPT, checkpoint_bytes, variable_bytes
-from attention_apps.running.command import Interrupted, UserError
-from attention_apps.running.runs import epochs_saved, resume_command
+from attention_apps.running.command import UserError
+from attention_apps.running.interruption import stop_if_asked
 
 _STEPS_MEASURED = 20
 _SECONDS_BETWEEN_LINES = 0.5
@@ -28,7 +26,8 @@ class Progress(keras.callbacks.Callback):
 
     The expected time and disk are measured from the first steps, without the first, in which the
     graph is built. On a terminal one line is kept up to date; elsewhere there is one line per
-    epoch. Stands last, so that an epoch it reports is saved.
+    epoch. Stands last, so that an epoch it reports is saved. Behind every step it lets Ctrl-C stop
+    the training.
 
     Args:
         run_dir: the run folder.
@@ -64,6 +63,11 @@ class Progress(keras.callbacks.Callback):
         if self._updating and now - self._line_written >= _SECONDS_BETWEEN_LINES:
             self._line_written = now
             self._rewrite(self._line(logs or {}))
+        stop_if_asked()
+
+    def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Let Ctrl-C stop a validation."""
+        stop_if_asked()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write the epoch's line, which stays."""
@@ -83,6 +87,7 @@ class Progress(keras.callbacks.Callback):
         self._rewrite("  ".join(parts))
         self._stream.write("\n")
         self._stream.flush()
+        stop_if_asked()
 
     def _announce(self) -> None:
         """Say what the training will take; refuse it when the disk cannot hold it."""
@@ -140,27 +145,6 @@ class Progress(keras.callbacks.Callback):
             line = "\r\x1b[K" + line[: shutil.get_terminal_size().columns - 1]
         self._stream.write(line)
         self._stream.flush()
-
-
-@contextmanager
-def interruptible(run_dir: str | os.PathLike[str], room: str) -> Iterator[None]:
-    """Let Ctrl-C inside the block say what is saved and how to go on.
-
-    Args:
-        run_dir: the run folder.
-        room: the room's package, e.g. `translation`.
-
-    Raises:
-        Interrupted: in place of KeyboardInterrupt, with the sentence `run_command` prints.
-    """
-    try:
-        yield
-    except KeyboardInterrupt:
-        saved = epochs_saved(run_dir)
-        when = f"after epoch {saved}, which is saved" if saved else "before any epoch was saved"
-        raise Interrupted(
-            f"interrupted {when}. Continue with: {resume_command(run_dir, room)}"
-        ) from None
 
 
 def duration(seconds: float) -> str:

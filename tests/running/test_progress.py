@@ -1,10 +1,6 @@
 import io
-import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -141,50 +137,3 @@ def test_times_read_as_people_say_them(seconds, said):
     from attention_apps.running.progress import duration
 
     assert duration(seconds) == said
-
-
-def test_ctrl_c_says_what_is_saved_and_how_to_go_on(tiny, tmp_path):
-    """A real SIGINT to a real process; what it prints then continues the run to its end."""
-    from attention_apps.running.runs import epochs_saved
-
-    process = subprocess.Popen(
-        [sys.executable, str(SCRIPT), "--runs-dir", str(tmp_path), "--step-seconds=0.05"],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        line = ""
-        while not line.startswith("epoch 2/4"):
-            line = process.stdout.readline()
-            assert line, process.stderr.read()
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    (run_dir,) = (tmp_path / "tiny").iterdir()
-    assert process.returncode == 130
-    command = f"python -m tiny.train --resume {run_dir}"
-    saved = epochs_saved(run_dir)
-    assert saved in (2, 3)
-    assert err == f"interrupted after epoch {saved}, which is saved. Continue with: {command}\n"
-
-    config, options = tiny.parse_run(
-        tiny.Config, command.split()[3:], room=tiny.ROOM, description=None
-    )
-    _, _, history = tiny.train(config, runs_dir=tmp_path, resume=options.resume)
-    assert len(history) == 4
-
-
-def test_interruption_before_anything_is_saved(tmp_path):
-    from attention_apps.running.command import Interrupted
-    from attention_apps.running.progress import interruptible
-
-    with (
-        pytest.raises(
-            Interrupted, match=r"before any epoch was saved\. Continue with: .* --resume"
-        ),
-        interruptible(tmp_path, "room"),
-    ):
-        raise KeyboardInterrupt

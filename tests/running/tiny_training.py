@@ -82,7 +82,7 @@ def make_callbacks(run_dir, config):
 
 def train(config, *, runs_dir, resume=None):
     from attention_apps.running.checkpoints import resume as resume_from
-    from attention_apps.running.progress import interruptible
+    from attention_apps.running.interruption import interruptible
 
     set_seed(config.seed)
     model = build_model(config)
