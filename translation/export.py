@@ -71,8 +71,9 @@ def export(run_dir: Path, *, parity_sentences: int = 1000) -> Path:
     figures = run.metrics.get("test", {})
     alignment = run.metrics.get("alignment")
     if alignment is None:
-        num_layers, _ = ForcedAttention(translate.model, subwords).num_layers_and_heads
-        alignment = asdict(ReadOut.unmeasured(num_layers))
+        forced = ForcedAttention(translate.model, subwords)
+        num_layers, _ = forced.num_layers_and_heads
+        alignment = asdict(ReadOut.unmeasured(num_layers, forced.alignment_step))
     folder = export_model(
         run.run_dir,
         endpoints={

@@ -33,16 +33,17 @@ class ReadOut:
     the full stop."""
 
     @classmethod
-    def unmeasured(cls, num_layers: int) -> ReadOut:
+    def unmeasured(cls, num_layers: int, step: Literal["raw", "shifted"] = "shifted") -> ReadOut:
         """What is read where nothing was chosen by gold alignments.
 
         Args:
             num_layers: number of decoder blocks.
+            step: the one in which the model looks where a word comes from.
 
         Returns:
-            The mean of the last block but one, shifted.
+            The mean of the last block but one, in that step.
         """
-        return cls(layer=max(0, num_layers - 2), head=None)
+        return cls(layer=max(0, num_layers - 2), head=None, step=step)
 
     @classmethod
     def of(cls, section: Mapping[str, Any]) -> ReadOut:
