@@ -12,6 +12,8 @@ _HOMES = {
     "attention.layers": ("AdditiveAttention", "Attention", "MultiHeadAttention"),
     "attention.blocks": ("CausalBlock", "DecoderBlock", "EncoderBlock"),
     "attention.mechanism": ("Mechanism", "parse_mechanism"),
+    "attention.predicted_window": ("PredictedWindow",),
+    "attention.stepwise": ("StepwiseAttention",),
     "attention.masks": ("causal", "everything", "global_tokens", "window"),
     "attention.positions": ("LearnedPositions", "Rotary", "SinusoidalPositions"),
     "attention.decoding": ("Decoded", "Rules", "beam_search", "greedy", "sample"),

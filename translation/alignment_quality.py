@@ -48,13 +48,15 @@ def choose_read_out(forced: ForcedAttention, validation: Corpus, *, guided: bool
         guided: whether the run guided attention.
 
     Returns:
-        The choice; without gold, what `ReadOut.unmeasured` says, in either step.
+        The choice; without gold, what `ReadOut.unmeasured` says, in either step, the model's usual
+        one first.
     """
     num_layers, num_heads = forced.num_layers_and_heads
     if validation.alignments is None:
-        best = ReadOut.unmeasured(num_layers, guided=guided)
-        by_step = {"shifted": best, "raw": replace(best, step="raw")}
-        return Choice(best, by_step, "nothing: no gold alignments of the validation set", {})
+        best = ReadOut.unmeasured(num_layers, guided=guided, step=forced.alignment_step)
+        other = replace(best, step="raw" if best.step == "shifted" else "shifted")
+        both: dict[str, ReadOut] = {way.step: way for way in (best, other)}
+        return Choice(best, both, "nothing: no gold alignments of the validation set", {})
     found = forced.alignments(validation, ReadOut.every(num_layers, num_heads))
     errors = {
         way: alignment_error_rate(links, validation.alignments).error_rate

@@ -16,7 +16,7 @@ from translation.forced import ForcedAttention, padded
 from translation.model import END, START
 from translation.readout import ReadOut
 from translation.subwords import Subwords
-from translation.words import words_of
+from translation.words import SPECIAL, words_of
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,8 @@ def attention_maps(model: Any, probe: Probe) -> list[AttentionRecord]:
 
     A row is labelled with the token the decoder reads in that step. For cross-attention this is
     the shifted read-out (Chen et al. 2020): what is attended to while a word is read is the source
-    word it came from.
+    word it came from. A recurrent model attends to where the next word comes from: its rows are
+    labelled with the tokens they predict.
 
     Args:
         model: the translator.
@@ -91,6 +92,8 @@ def attention_maps(model: Any, probe: Probe) -> list[AttentionRecord]:
         site = "source" if "encoder" in path else "cross" if "cross" in path else "target"
         for index, title in enumerate(probe.titles):
             source, target = probe.source_tokens[index], probe.previous_tokens[index]
+            if site == "cross" and model.alignment_step == "raw":
+                target = [*target[1:], SPECIAL[END]]
             query = source if site == "source" else target
             key = target if site == "target" else source
             gold = None

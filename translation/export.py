@@ -71,9 +71,11 @@ def export(run_dir: Path, *, parity_sentences: int = 1000) -> Path:
     figures = run.metrics.get("test", {})
     alignment = run.metrics.get("alignment")
     if alignment is None:
-        num_layers, _ = ForcedAttention(translate.model, subwords).num_layers_and_heads
+        forced = ForcedAttention(translate.model, subwords)
+        num_layers, _ = forced.num_layers_and_heads
         guided = run.config.alignment_weight > 0
-        alignment = asdict(ReadOut.unmeasured(num_layers, guided=guided))
+        unmeasured = ReadOut.unmeasured(num_layers, guided=guided, step=forced.alignment_step)
+        alignment = asdict(unmeasured)
     folder = export_model(
         run.run_dir,
         endpoints={

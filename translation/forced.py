@@ -27,6 +27,7 @@ class ForcedAttention:
 
     def __init__(self, model: Translator, subwords: Subwords) -> None:
         self._subwords = subwords
+        self.alignment_step = model.alignment_step
         observed = observe(model)
         ids = tf.TensorSpec([None, None], tf.int32)
 

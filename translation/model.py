@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, Literal
 
 import keras
 from keras import ops
@@ -49,6 +49,9 @@ class Translator(keras.Model):
 
     Reference: Vaswani et al. 2017, "Attention Is All You Need".
     """
+
+    alignment_step: Literal["raw", "shifted"] = "shifted"
+    """A block looks where a word comes from in the step in which that word is its input."""
 
     def __init__(
         self,

@@ -33,20 +33,23 @@ class ReadOut:
     the full stop."""
 
     @classmethod
-    def unmeasured(cls, num_layers: int, *, guided: bool) -> ReadOut:
+    def unmeasured(
+        cls, num_layers: int, *, guided: bool, step: Literal["raw", "shifted"] = "shifted"
+    ) -> ReadOut:
         """What is read where no gold alignments chose.
 
         Args:
             num_layers: number of decoder blocks.
             guided: whether the run guided attention: then that head is read, see
                 `model.Translator`.
+            step: the one in which the model looks where a word comes from.
 
         Returns:
-            The guided head, or the mean of the last block but one, shifted.
+            The guided head, or the mean of the last block but one, in that step.
         """
         if guided:
-            return cls(layer=num_layers // 2, head=0)
-        return cls(layer=max(0, num_layers - 2), head=None)
+            return cls(layer=num_layers // 2, head=0, step=step)
+        return cls(layer=max(0, num_layers - 2), head=None, step=step)
 
     @classmethod
     def of(cls, section: Mapping[str, Any]) -> ReadOut:

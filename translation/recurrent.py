@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import keras
 from keras import ops
@@ -45,6 +45,9 @@ class RecurrentTranslator(keras.Model):
     Reference: Bahdanau et al. 2015, "Neural Machine Translation by Jointly Learning to Align and
     Translate"; Luong et al. 2015, "Effective Approaches to Attention-based NMT".
     """
+
+    alignment_step: Literal["raw", "shifted"] = "raw"
+    """The one head looks where a word comes from in the step in which that word is predicted."""
 
     def __init__(
         self,

@@ -110,6 +110,7 @@ class Planted(ForcedAttention):
 
     def __init__(self, place, step, lengths, gold):
         self.num = (2, 3)
+        self.alignment_step = "shifted"
         self._planted = []
         generator = np.random.default_rng(1)
         for (num_source, num_target), links in zip(lengths, gold, strict=True):
@@ -165,10 +166,13 @@ def test_validation_finds_where_attention_aligns(place, step):
     assert 0 < figures["floor_alignment_error_diagonal"] < figures["floor_alignment_error_ibm1"]
 
 
-def test_without_gold_the_default_is_taken_and_said():
+@pytest.mark.parametrize("step", ["raw", "shifted"])
+def test_without_gold_the_default_of_the_model_is_taken_and_said(step):
     forced, corpus = planted((0, 0), "raw")
+    forced.alignment_step = step
     choice = choose_read_out(forced, Corpus("val", corpus.sources, corpus.targets), guided=False)
-    assert choice.best == ReadOut.unmeasured(2, guided=False)
+    assert choice.best == ReadOut(layer=0, head=None, step=step)
+    assert set(choice.by_step) == {"raw", "shifted"}
     assert choice.by_step["raw"] == ReadOut(layer=0, head=None, step="raw")
     assert choice.validation_errors == {}
     assert "no gold" in choice.section()["chosen_on"]

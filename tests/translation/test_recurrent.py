@@ -199,6 +199,10 @@ def test_a_run_is_trained_read_exported_and_asked_as_any_other(embedded_data, tm
     assert "40 sentences: the export answers as Python does" in capsys.readouterr().out
     records = read_records(run_dir / "attention")
     assert {record.weights.shape[0] for record in records} == {1}
+    # Each row belongs to the token that was predicted, gold included.
+    assert {record.query.labels[-1] for record in records} == {"</s>"}
+    assert all((record.gold.sum(axis=-1)[:-1] > 0).mean() > 0.5 for record in records)
+    assert not any(record.gold[-1].any() for record in records)
     assert predict.main(["--run-dir", str(run_dir), EXAMPLE]) == 0
     assert "alignment:" in capsys.readouterr().out
 
