@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from attention_apps.running.command import UserError
+from attention_apps.running.datasets import named_builder, prepare
 from translation.alignments import Link
 from translation.baselines import IbmModel1
 from translation.batches import Batches
@@ -158,19 +158,10 @@ def _read_generated(config: Config) -> tuple[Corpus, Corpus, list[Corpus]]:
     builder = GeneratedTranslation(
         config=config.generated_size, **({"data_dir": config.data_dir} if config.data_dir else {})
     )
-    _prepare(builder)
+    prepare(builder, downloads=False)
     names = ("train", "validation", "test", "test_constructions")
     training, validation, *tests = (_generated_split(builder, name) for name in names)
     return training, validation, tests
-
-
-def _prepare(builder: Any) -> None:
-    import tensorflow_datasets as tfds
-
-    if not builder.is_prepared():
-        print(f"preparing {builder.info.full_name} in {builder.data_path}, once")
-        tfds.disable_progress_bar()
-    builder.download_and_prepare()
 
 
 def _generated_split(builder: Any, name: str) -> Corpus:
@@ -184,16 +175,12 @@ def _generated_split(builder: Any, name: str) -> Corpus:
 
 
 def _read_tensorflow_datasets(config: Config) -> tuple[Corpus, Corpus, list[Corpus]]:
-    import tensorflow_datasets as tfds
-
-    options = {"data_dir": config.data_dir} if config.data_dir else {}
-    try:
-        builder = tfds.builder(config.dataset, **options)
-    except (tfds.core.DatasetNotFoundError, ValueError) as error:
-        raise UserError(
-            "--dataset must be generated, files or a translation set of tensorflow-datasets such "
-            f"as ted_hrlr_translate/pt_to_en. Received: {config.dataset}"
-        ) from error
+    builder = named_builder(
+        config.dataset,
+        config.data_dir,
+        expected="generated, files or a translation set of tensorflow-datasets such as "
+        "ted_hrlr_translate/pt_to_en",
+    )
     languages = (config.source_language, config.target_language)
     known = tuple(builder.info.features) if builder.info.features else ()
     if not set(languages) <= set(known):
@@ -201,12 +188,7 @@ def _read_tensorflow_datasets(config: Config) -> tuple[Corpus, Corpus, list[Corp
             f"{config.dataset} holds {', '.join(known)}. Received: --source-language "
             f"{languages[0]} --target-language {languages[1]}"
         )
-    if not builder.is_prepared() and not _online():
-        raise UserError(
-            f"{config.dataset} is not prepared in {builder.data_path} and this machine has no "
-            "network. Prepare it where there is one and pass its folder as --data-dir"
-        )
-    _prepare(builder)
+    prepare(builder)
 
     def corpus(split: str) -> Corpus:
         examples = list(builder.as_dataset(split=split).as_numpy_iterator())
@@ -218,12 +200,3 @@ def _read_tensorflow_datasets(config: Config) -> tuple[Corpus, Corpus, list[Corp
         return Corpus(split, [sources[i] for i in kept], [targets[i] for i in kept])
 
     return corpus("train"), corpus("validation"), [corpus("test")]
-
-
-def _online(host: str = "storage.googleapis.com", seconds: float = 3.0) -> bool:
-    """Whether the store of tensorflow-datasets answers; its own client waits for minutes."""
-    try:
-        with socket.create_connection((host, 443), timeout=seconds):
-            return True
-    except OSError:
-        return False

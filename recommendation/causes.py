@@ -1,0 +1,107 @@
+"""Whether the item that is attended to most is the one that caused the next: gold attention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recommendation.recommend import recommend_all
+from recommendation.splits import Cases
+
+Place = tuple[int, int | None]
+"""A block, and one of its heads or None for their mean."""
+
+
+def caused(cases: Cases, *, most: int = 2000) -> Cases:
+    """The cases whose next item has a known cause.
+
+    Args:
+        cases: of any kind.
+        most: how many are kept, the first.
+
+    Returns:
+        Some of the cases, perhaps none.
+    """
+    causes = cases.causes()
+    known = np.flatnonzero(causes >= 0)[:most] if causes is not None else np.zeros(0, np.int64)
+    return Cases(cases.name, cases.interactions, cases.users[known], cases.places[known])
+
+
+def attention_of(recommend: Any, cases: Cases) -> list[NDArray[np.float32]]:
+    """How the items of each history are attended to when the next one is predicted.
+
+    Args:
+        recommend: `Recommend`, or a SavedModel made from one.
+        cases: whose histories are read.
+
+    Returns:
+        For every case `(layers, heads, history)`.
+    """
+    keys = cases.interactions.items.keys
+    histories = [[keys[item - 1] for item in cases.history(case)] for case in range(len(cases))]
+    return [row["attention"] for row in recommend_all(recommend, histories, attention=True)]
+
+
+def hit_rates(maps: Sequence[NDArray[np.float32]], cases: Cases) -> dict[Place, float]:
+    """Share of cases in which the item attended to most is the cause, wherever one may read it.
+
+    Args:
+        maps: for every case `(layers, heads, history)`.
+        cases: with known causes.
+
+    Returns:
+        By block and head; head None is the mean of the block's heads.
+    """
+    causes = cases.causes()
+    assert causes is not None
+    layers, heads = maps[0].shape[:2]
+    hits: dict[Place, list[bool]] = {
+        (layer, head): [] for layer in range(layers) for head in (None, *range(heads))
+    }
+    for weights, cause in zip(maps, causes, strict=True):
+        for (layer, head), found in hits.items():
+            found.append(bool(read(weights, (layer, head)).argmax() == cause))
+    return {place: float(np.mean(found)) for place, found in hits.items()}
+
+
+def read(weights: NDArray[np.float32], place: Place) -> NDArray[np.float32]:
+    """One map of a history.
+
+    Args:
+        weights: `(layers, heads, history)`.
+        place: which block and head.
+
+    Returns:
+        `(history,)`.
+    """
+    layer, head = place
+    return weights[layer].mean(axis=0) if head is None else weights[layer, head]
+
+
+def floors_of_causes(cases: Cases, films: Any) -> dict[str, float]:
+    """What one gets without a model, and what could be got at most.
+
+    Args:
+        cases: with known causes.
+        films: the catalogue of the embedded data.
+
+    Returns:
+        `floor_uniform` (any item of the history), `floor_most_recent`, and `best_possible`: the
+        rule by which the data was made.
+    """
+    from recommendation.synthetic import likeliest_cause
+
+    causes = cases.causes()
+    assert causes is not None
+    histories = [cases.history(case) for case in range(len(cases))]
+    guesses = [likeliest_cause(films, [int(item) - 1 for item in h]) for h in histories]
+    return {
+        "floor_uniform": float(np.mean([1 / len(history) for history in histories])),
+        "floor_most_recent": float(
+            np.mean([c == len(h) - 1 for c, h in zip(causes, histories, strict=True)])
+        ),
+        "best_possible": float(np.mean([g == c for g, c in zip(guesses, causes, strict=True)])),
+    }
