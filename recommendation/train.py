@@ -39,7 +39,8 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
     from attention_apps.running.best_model import BestModel
     from attention_apps.running.checkpoints import Checkpoint, resume
     from attention_apps.running.clock import Clock
-    from attention_apps.running.progress import Progress, interruptible
+    from attention_apps.running.interruption import interruptible
+    from attention_apps.running.progress import Progress
     from attention_apps.running.runs import create_run, finish_run, set_seed
     from attention_apps.running.scalars import EpochScalars
     from attention_apps.running.schedule import WarmupCooldown
