@@ -21,6 +21,46 @@ SUBWORDS = "subwords.model"
 PROBE_SENTENCES = 4
 
 
+def compiled_model(config: Config, num_steps: int) -> Any:
+    """Build the model with its loss and optimizer.
+
+    Args:
+        config: the room's configuration.
+        num_steps: of the whole training, over which the learning rate rises and falls.
+
+    Returns:
+        The model, its weights drawn from the seed that was set last.
+
+    Raises:
+        UserError: for attention that does not fit its site.
+    """
+    import keras
+
+    from attention_apps.running.schedule import WarmupCooldown
+    from translation.losses import SmoothedCrossEntropy
+    from translation.model import build_model
+
+    try:
+        model = build_model(config)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    schedule = WarmupCooldown(
+        config.learning_rate, config.warmup_steps, num_steps, config.cooldown_share
+    )
+    model.compile(
+        optimizer=keras.optimizers.AdamW(
+            schedule,
+            beta_2=0.98,
+            epsilon=1e-9,
+            weight_decay=config.weight_decay,
+            use_ema=config.average_momentum > 0,
+            ema_momentum=config.average_momentum,
+        ),
+        loss=SmoothedCrossEntropy(config.label_smoothing, config.r_drop_weight),
+    )
+    return model
+
+
 def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
     """Train one run to its end, or continue it.
 
@@ -34,8 +74,6 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
     Raises:
         UserError: for data or flags that cannot be used.
     """
-    import keras
-
     from attention_apps.observation.tensorboard import AttentionLog
     from attention_apps.running.averaging import LastWeights, averaged_weights
     from attention_apps.running.best_model import BestModel
@@ -45,11 +83,8 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
     from attention_apps.running.progress import Progress
     from attention_apps.running.runs import create_run, finish_run, set_seed
     from attention_apps.running.scalars import EpochScalars
-    from attention_apps.running.schedule import WarmupCooldown
     from translation.attention_maps import Probe, attention_maps
     from translation.data import load
-    from translation.losses import SmoothedCrossEntropy
-    from translation.model import build_model
     from translation.starting_point import starting_point
     from translation.subwords import Subwords
     from translation.validation import ValidationBleu
@@ -65,31 +100,11 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
         print(note)
     # Behind the data: reading it may draw random numbers, the first time others than the next.
     set_seed(config.seed)
-    try:
-        model = build_model(config)
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    model = compiled_model(config, config.epochs * splits.steps_per_epoch)
     if first is not None:
         model.set_weights(first.model.get_weights())
     run_dir = options.resume or create_run(ROOM, config, runs_dir=options.runs_dir)
     splits.subwords.write(run_dir / SUBWORDS)
-    schedule = WarmupCooldown(
-        config.learning_rate,
-        config.warmup_steps,
-        config.epochs * splits.steps_per_epoch,
-        config.cooldown_share,
-    )
-    model.compile(
-        optimizer=keras.optimizers.AdamW(
-            schedule,
-            beta_2=0.98,
-            epsilon=1e-9,
-            weight_decay=config.weight_decay,
-            use_ema=config.average_momentum > 0,
-            ema_momentum=config.average_momentum,
-        ),
-        loss=SmoothedCrossEntropy(config.label_smoothing, config.r_drop_weight),
-    )
     last = LastWeights(run_dir, config.average_last) if config.average_last else None
     kept_weights = last.averaged if last else averaged_weights if config.average_momentum else None
     probe = Probe.of(splits.validation, splits.subwords, PROBE_SENTENCES)

@@ -1,0 +1,195 @@
+"""How fast translation trains, beside JoeyNMT: reference words per second of CPU time.
+
+python -m benchmarks.translation_training --data-dir data/multi30k/lc_norm_tok --peer-python PATH
+
+The same text, subwords, sizes and tokens per batch, in turn on one machine, each measurement in a
+process of its own: first steps that are not counted, then steps that are. PATH is the Python of an
+environment with JoeyNMT (pip install joeynmt sentencepiece==0.2.0 importlib_metadata
+torch==2.13.0); without it only this project is timed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from attention_apps.running.command import UserError, quiet_start, run_command
+from attention_apps.running.flags import parse
+from translation.config import Config
+
+ROOT = Path(__file__).resolve().parent.parent
+WAYS = ("float32", "mixed_bfloat16", "joeynmt")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the command takes."""
+
+    data_dir: Path
+    """Folder with train.en, train.de and the like, as translation.train reads it."""
+    peer_python: str = ""
+    """Python of an environment with JoeyNMT; empty leaves it out."""
+    rounds: int = 5
+    """How often each is measured, in turn."""
+    warm_up: int = 30
+    """Steps that are not counted."""
+    steps: int = 60
+    """Steps that are counted."""
+    test_name: str = "test_2016_flickr"
+    """Name of the test files, which must be there and are not used."""
+    measure: str = ""
+    """Measure one way in this process and print JSON; for the command's own use."""
+
+
+def config_of(options: Options, precision: str) -> Config:
+    """The configuration that is timed, plain training without any extra."""
+    return Config(
+        dataset="files",
+        data_dir=str(options.data_dir),
+        test_name=options.test_name,
+        vocabulary_size=4000,
+        alignment_weight=0.0,
+        precision=precision,
+    )
+
+
+def measure_ours(options: Options, precision: str) -> dict[str, float]:
+    """Time this project's training in this process.
+
+    Args:
+        options: the command's.
+        precision: as the flag names it.
+
+    Returns:
+        Reference `words`, `cpu_seconds` and the number of `weights`.
+    """
+    quiet_start()
+    import keras
+    import numpy as np
+
+    from attention_apps.running.runs import set_seed
+    from translation.data import load
+    from translation.train import compiled_model
+
+    config = config_of(options, precision)
+    splits = load(config)
+    set_seed(config.seed)
+    model = compiled_model(config, splits.steps_per_epoch)
+    opens_word = splits.subwords.opens_word
+    batches = splits.train(0).as_numpy_iterator()
+    counted = [next(batches)[1] for _ in range(options.warm_up + options.steps)][options.warm_up :]
+    words = sum(int(np.sum(opens_word[target])) for target in counted)
+    spent = []
+
+    class Stopwatch(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            if batch + 1 in (options.warm_up, options.warm_up + options.steps):
+                spent.append(time.process_time())
+
+    model.fit(
+        splits.train(0),
+        steps_per_epoch=options.warm_up + options.steps,
+        shuffle=False,
+        callbacks=[Stopwatch()],
+        verbose=0,
+    )
+    return {"words": words, "cpu_seconds": spent[1] - spent[0], "weights": model.count_params()}
+
+
+def peer_settings(options: Options, folder: Path) -> dict[str, Any]:
+    """Write down for a peer what is trained on what; subwords lie in the folder."""
+    from translation.data import read_corpora
+    from translation.subwords import Subwords
+
+    config = config_of(options, "float32")
+    training, _, _ = read_corpora(config)
+    subwords = Subwords.learn([*training.sources, *training.targets], config.vocabulary_size)
+    subwords.write(folder / "subwords.model")
+    pieces = subwords.pieces(range(subwords.size))
+    special = ["<unk>", "<pad>", "<s>", "</s>"]
+    vocabulary = [*special, *(piece for piece in pieces if piece not in special)]
+    (folder / "vocabulary.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
+    return {
+        **dataclasses.asdict(config),
+        "train": str(options.data_dir.absolute() / config.train_name),
+        "subwords": str(folder / "subwords.model"),
+        "vocabulary": str(folder / "vocabulary.txt"),
+        "warm_up": options.warm_up,
+        "steps": options.steps,
+    }
+
+
+def measure(options: Options, way: str, settings: Path) -> dict[str, float]:
+    """Time one way in a process of its own.
+
+    Args:
+        options: the command's.
+        way: one of `WAYS`.
+        settings: what `peer_settings` gave, as a file.
+
+    Returns:
+        As `measure_ours`.
+
+    Raises:
+        UserError: when the process fails.
+    """
+    if way == "joeynmt":
+        script = ROOT / "benchmarks" / "peers" / "joeynmt_training.py"
+        command = [options.peer_python, str(script), str(settings)]
+    else:
+        flags = {
+            f"--{name.replace('_', '-')}": str(value)
+            for name, value in dataclasses.asdict(options).items()
+            if name not in ("peer_python", "measure")
+        }
+        command = [sys.executable, "-m", "benchmarks.translation_training", "--measure", way]
+        command += [part for flag in flags.items() for part in flag]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if ended.returncode:
+        reason = (ended.stderr.strip().splitlines() or ["nothing"])[-1]
+        raise UserError(f"{way} ended with status {ended.returncode} and said: {reason}")
+    return json.loads(ended.stdout.strip().splitlines()[-1])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure in turn and print the rates and their ratios, pair by pair."""
+    options = parse(
+        Options, argv, prog="python -m benchmarks.translation_training", description=__doc__
+    )
+    if options.measure:
+        print(json.dumps(measure_ours(options, options.measure)))
+        return 0
+    quiet_start()
+    ways = [way for way in WAYS if way != "joeynmt" or options.peer_python]
+    rates: dict[str, list[float]] = {way: [] for way in ways}
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Path(folder) / "settings.json"
+        settings.write_text(json.dumps(peer_settings(options, Path(folder))), encoding="utf-8")
+        for number in range(options.rounds):
+            for way in ways:
+                found = measure(options, way, settings)
+                rates[way].append(found["words"] / found["cpu_seconds"])
+                print(
+                    f"round {number + 1}/{options.rounds}  {way:15}{rates[way][-1]:8.0f} reference "
+                    f"words per CPU-second, {found['weights']:,} weights",
+                    flush=True,
+                )
+    for way in ways:
+        ratios = [rate / other for rate, other in zip(rates[way], rates[ways[-1]], strict=True)]
+        print(
+            f"{way:15} median {statistics.median(rates[way]):8.0f}   over {ways[-1]}: median "
+            f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)
