@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,12 +19,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from attention_apps.running.command import UserError, quiet_start, run_command
+from attention_apps.running.command import quiet_start, run_command
 from attention_apps.running.flags import parse
+from benchmarks.in_turn import ROOT, measure_in_turn
 from translation.config import Config
-
-ROOT = Path(__file__).resolve().parent.parent
-WAYS = ("float32", "mixed_bfloat16", "joeynmt")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,9 +65,8 @@ def measure_ours(options: Options, precision: str) -> dict[str, float]:
         precision: as the flag names it.
 
     Returns:
-        Reference `words`, `cpu_seconds` and the number of `weights`.
+        The `count` of reference words and the `cpu_seconds` they took.
     """
-    quiet_start()
     import keras
     import numpy as np
 
@@ -101,7 +96,8 @@ def measure_ours(options: Options, precision: str) -> dict[str, float]:
         callbacks=[Stopwatch()],
         verbose=0,
     )
-    return {"words": words, "cpu_seconds": spent[1] - spent[0], "weights": model.count_params()}
+    print(f"{model.count_params():,} weights")
+    return {"count": words, "cpu_seconds": spent[1] - spent[0]}
 
 
 def peer_settings(options: Options, folder: Path) -> dict[str, Any]:
@@ -127,67 +123,27 @@ def peer_settings(options: Options, folder: Path) -> dict[str, Any]:
     }
 
 
-def measure(options: Options, way: str, settings: Path) -> dict[str, float]:
-    """Time one way in a process of its own.
-
-    Args:
-        options: the command's.
-        way: one of `WAYS`.
-        settings: what `peer_settings` gave, as a file.
-
-    Returns:
-        As `measure_ours`.
-
-    Raises:
-        UserError: when the process fails.
-    """
-    if way == "joeynmt":
-        script = ROOT / "benchmarks" / "peers" / "joeynmt_training.py"
-        command = [options.peer_python, str(script), str(settings)]
-    else:
-        flags = {
-            f"--{name.replace('_', '-')}": str(value)
-            for name, value in dataclasses.asdict(options).items()
-            if name not in ("peer_python", "measure")
-        }
-        command = [sys.executable, "-m", "benchmarks.translation_training", "--measure", way]
-        command += [part for flag in flags.items() for part in flag]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    if ended.returncode:
-        reason = (ended.stderr.strip().splitlines() or ["nothing"])[-1]
-        raise UserError(f"{way} ended with status {ended.returncode} and said: {reason}")
-    return json.loads(ended.stdout.strip().splitlines()[-1])
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure in turn and print the rates and their ratios, pair by pair."""
+    """Measure in turn and print rates and ratios."""
     options = parse(
         Options, argv, prog="python -m benchmarks.translation_training", description=__doc__
     )
+    quiet_start()
     if options.measure:
         print(json.dumps(measure_ours(options, options.measure)))
         return 0
-    quiet_start()
-    ways = [way for way in WAYS if way != "joeynmt" or options.peer_python]
-    rates: dict[str, list[float]] = {way: [] for way in ways}
+    commands = {}
+    for way in ("float32", "mixed_bfloat16"):
+        commands[way] = [sys.executable, "-m", "benchmarks.translation_training", "--measure", way]
+        for name in ("data_dir", "warm_up", "steps", "test_name"):
+            commands[way] += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
     with tempfile.TemporaryDirectory() as folder:
-        settings = Path(folder) / "settings.json"
-        settings.write_text(json.dumps(peer_settings(options, Path(folder))), encoding="utf-8")
-        for number in range(options.rounds):
-            for way in ways:
-                found = measure(options, way, settings)
-                rates[way].append(found["words"] / found["cpu_seconds"])
-                print(
-                    f"round {number + 1}/{options.rounds}  {way:15}{rates[way][-1]:8.0f} reference "
-                    f"words per CPU-second, {found['weights']:,} weights",
-                    flush=True,
-                )
-    for way in ways:
-        ratios = [rate / other for rate, other in zip(rates[way], rates[ways[-1]], strict=True)]
-        print(
-            f"{way:15} median {statistics.median(rates[way]):8.0f}   over {ways[-1]}: median "
-            f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-        )
+        if options.peer_python:
+            settings = Path(folder) / "settings.json"
+            settings.write_text(json.dumps(peer_settings(options, Path(folder))), encoding="utf-8")
+            script = str(ROOT / "benchmarks" / "peers" / "joeynmt_training.py")
+            commands["joeynmt"] = [options.peer_python, script, str(settings)]
+        measure_in_turn(commands, rounds=options.rounds, unit="reference words")
     return 0
 
 

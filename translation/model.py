@@ -158,7 +158,6 @@ class Translator(keras.Model):
     def call(self, inputs: dict[str, Any], training: bool | None = None) -> Any:
         """Predict every target token from the source and the tokens before it."""
         encoded, key_mask = self.encode(inputs["source"], training)
-        x = self._embed(inputs["previous"], self.target_positions, 0, training)
         guided = self.decoder[len(self.decoder) // 2].cross_attention
 
         def guide(layer: Any, weights: Any) -> None:
@@ -169,8 +168,25 @@ class Translator(keras.Model):
                 self.add_loss(self.alignment_weight * loss)
 
         with listening(guide) if "linked_words" in inputs else nullcontext():
-            for block in self.decoder:
-                x = block(x, encoded, encoded_mask=key_mask, training=training)
+            return self.decode(inputs["previous"], encoded, key_mask, training)
+
+    def decode(
+        self, previous: Any, encoded: Any, key_mask: Any, training: bool | None = None
+    ) -> Any:
+        """Predict every target token from what was encoded and the tokens before it.
+
+        Args:
+            previous: `(batch, target)` ids, the target shifted right.
+            encoded: `(batch, source, dim)`, as `encode` gave it.
+            key_mask: `(batch, source)`, as `encode` gave it.
+            training: whether to drop.
+
+        Returns:
+            Logits `(batch, target, vocabulary)`.
+        """
+        x = self._embed(previous, self.target_positions, 0, training)
+        for block in self.decoder:
+            x = block(x, encoded, encoded_mask=key_mask, training=training)
         return self.embedding(self.decoder_norm(x), reverse=True)
 
     def begin(self, source: Any, max_length: int) -> tuple[dict[str, Any], dict[str, Any]]:
