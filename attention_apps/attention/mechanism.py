@@ -22,8 +22,8 @@ class Mechanism:
     """How a layer attends: five choices.
 
     Attributes:
-        scoring: how alike a query and a key are: `dot`, `scaled_dot`, `cosine`, `general` or
-            `additive`.
+        scoring: how alike a query and a key are: `dot`, `scaled_dot`, `cosine`, `general`,
+            `additive`, or `uniform`, the control that compares nothing.
         normalizer: from scores to weights: `softmax`.
         scope: who may attend to whom: a mask, or a `PredictedWindow` in another sequence.
             Causality is no part of it: the block that needs it adds it.

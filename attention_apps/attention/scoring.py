@@ -148,6 +148,20 @@ class Additive(Scoring):
         return ops.einsum("bqkhd,hd->bhqk", energy, ops.cast(score_vector, query.dtype))
 
 
+class Uniform(Scoring):
+    """`0`: every key that may be attended counts alike.
+
+    No mechanism to choose but the control beside one: what a model still does with it, it does
+    without attention.
+    """
+
+    name = "uniform"
+
+    def __call__(self, query: Any, key: Any) -> Any:  # type: ignore[override]
+        """See `Scoring.__call__`."""
+        return ops.zeros_like(_inner_products(query[..., :1], key[..., :1]))
+
+
 def _constant(value: float) -> Any:
     # Imported here, because `initializers` is only needed when a layer is built.
     from keras import initializers
@@ -162,5 +176,6 @@ def _unit_length(vectors: Any) -> Any:
 
 
 SCORINGS: Mapping[str, Scoring] = {
-    scoring.name: scoring for scoring in (Dot(), ScaledDot(), Cosine(), General(), Additive())
+    scoring.name: scoring
+    for scoring in (Dot(), ScaledDot(), Cosine(), General(), Additive(), Uniform())
 }

@@ -29,6 +29,7 @@ FORMULAS = {
     "cosine": lambda q, k, h: math.exp(WEIGHTS["log_temperature"][h]) * sum(unit(q) * unit(k)),
     "general": lambda q, k, h: q @ WEIGHTS["score_kernel"][h] @ k,
     "additive": lambda q, k, h: sum(WEIGHTS["score_vector"][h] * np.tanh(q + k)),
+    "uniform": lambda q, k, h: 0.0,
 }
 
 
