@@ -1,0 +1,1 @@
+"""Past in, future distribution out: forecasts that admit what can be known."""

@@ -1,0 +1,153 @@
+"""How good a run is: honest figures of the test part beside those of every floor.
+
+python -m forecasting.evaluate --run-dir RUN
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from attention_apps.running.command import quiet_start, run_command
+from attention_apps.running.flags import parse
+from forecasting.config import Config
+
+MODEL, WALK = "model", "random walk"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the command takes."""
+
+    run_dir: Path
+    """The finished run to evaluate."""
+
+
+def evaluate(run_dir: Path) -> dict[str, Any]:
+    """Score a finished run and its floors at every origin of the test part.
+
+    Args:
+        run_dir: the run folder.
+
+    Returns:
+        The sections `test`, `links` and `demo` of `metrics.json`. Pictures are written to
+        `evaluation/`.
+
+    Raises:
+        UserError: for a run that is missing or unfinished, or data that is gone.
+    """
+    from attention_apps.running.runs import load_run, write_metrics
+    from forecasting.charts import draw_fan
+    from forecasting.data import load
+    from forecasting.model import with_uniform_attention
+    from forecasting.scores import Scores
+    from forecasting.train import ROOM
+
+    run = load_run(run_dir, ROOM, Config)
+    splits = load(run.config)
+    origins = splits.parts.origins("test")
+    scores = Scores(run.config, splits, origins)
+    tables, daily = {}, {}
+    uniform = with_uniform_attention(run.model)
+    for name, forecast in forecasters(run.model, uniform, run.config, splits).items():
+        values = forecast(origins)
+        tables[name], daily[name] = scores.figures(values), scores.daily_losses(values)
+        if name == MODEL:
+            pictured = run.run_dir / "evaluation" / "fan.png"
+            draw_fan(run.config, splits, origins, values, pictured)
+    section: dict[str, Any] = {
+        "origins": len(origins),
+        MODEL: tables.pop(MODEL),
+        "floors": tables,
+        "better_than": {name: scores.compared(daily[name], daily[MODEL]) for name in tables},
+    }
+    sections: dict[str, Any] = {"test": {run.config.target: section}}
+    if splits.gold is not None and run.config.form == "both":
+        sections["links"] = _score_links(run, splits)
+    figure = scores.main_figure
+    sections["demo"] = {
+        "figure": figure,
+        "value": section[MODEL][figure],
+        "floor": section["floors"][WALK][figure],
+        "better": "lower",
+    }
+    write_metrics(run.run_dir, **sections)
+    return sections
+
+
+def forecasters(
+    model: Any, uniform: Any, config: Config, splits: Any
+) -> dict[str, Callable[..., Any]]:
+    """The model, the model without attention, every floor, and where it is known the best there is.
+
+    Args:
+        model: the forecaster.
+        uniform: the same with uniform attention.
+        config: the room's configuration.
+        splits: the data.
+
+    Returns:
+        Functions from origins to changes in scaled units, `(origins, horizon, targets, outputs)`.
+    """
+    from forecasting.baselines import floors
+    from forecasting.calibration import forecast_all
+
+    named: dict[str, Callable[..., Any]] = {
+        MODEL: lambda origins: forecast_all(model, splits.windows, origins),
+        "model, attention made uniform": lambda origins: forecast_all(
+            uniform, splits.windows, origins
+        ),
+        **floors(config, splits),
+    }
+    if splits.gold is not None and config.target == "returns" and config.levels:
+        named["generator's own"] = lambda origins: splits.best(origins, config.levels)
+    return named
+
+
+def _score_links(run: Any, splits: Any) -> dict[str, float]:
+    """Whether attention names the planted leaders and lags, beside correlations of returns."""
+    from forecasting.links import attention_scores, correlation_scores, share_found, sharpest
+    from forecasting.market import LINKS
+
+    names = splits.panel.names
+    training = splits.gold.returns[1 : splits.parts.cutoff]
+    attention = attention_scores(run.model, splits.windows, splits.parts.origins("test"))
+    return {
+        "found_by_attention": share_found(sharpest(attention), names, LINKS),
+        "floor_found_by_correlation": share_found(
+            correlation_scores(training, run.config.lookback), names, LINKS
+        ),
+        "floor_found_by_chance": 1 / (len(names) * attention.shape[-1]),
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Evaluate and print the figures beside their floors."""
+    options = parse(Options, argv, prog="python -m forecasting.evaluate", description=__doc__)
+    quiet_start()
+    sections = evaluate(options.run_dir)
+    from forecasting.scores import table
+
+    for name, section in sections["test"].items():
+        print(f"{name}, {section['origins']} origins of the test part:")
+        print(table({MODEL: section[MODEL], **section["floors"]}))
+        for floor, test in section["better_than"].items():
+            print(
+                f"better than {floor}: p = {test['p_value']:.3g} (Diebold-Mariano, one-sided; "
+                f"{test['effective_size']:.0f} independent of {test['size']} days)"
+            )
+    if "links" in sections:
+        links = sections["links"]
+        print(
+            f"planted links named by attention {links['found_by_attention']:.0%}, by correlation "
+            f"{links['floor_found_by_correlation']:.0%}, by chance "
+            f"{links['floor_found_by_chance']:.1%}"
+        )
+    print(f"figures: {options.run_dir / 'metrics.json'}")
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

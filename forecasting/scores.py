@@ -1,0 +1,138 @@
+"""The table of figures: which ones mean something for what is forecast, and in which unit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from forecasting import metrics
+from forecasting.config import Config
+from forecasting.significance import diebold_mariano
+
+_BASIS_POINTS = 1e4
+
+
+class Scores:
+    """Scores forecasts of the same origins alike.
+
+    Returns are scored in basis points (hundredths of a percent) of log return, variances in their
+    logarithms and by QLIKE, levels in scaled units, as the standard tables do.
+
+    Args:
+        config: what is forecast and how.
+        splits: the data.
+        origins: rows at which forecasts are made.
+    """
+
+    def __init__(self, config: Config, splits: Any, origins: np.ndarray) -> None:
+        self._config = config
+        scale = splits.scaling.scale
+        self._unit = np.ones_like(scale) if config.target == "levels" else scale
+        if config.target == "returns":
+            self._unit = self._unit * _BASIS_POINTS
+        self._actual = splits.windows.changes(origins) * self._unit
+        cutoff = splits.parts.cutoff
+        self._steps = np.diff(splits.windows.series[:cutoff], axis=0) * self._unit
+        self._log_variance = splits.series[origins][:, None] if self._is_variance else None
+
+    @property
+    def _is_variance(self) -> bool:
+        return self._config.target == "volatility"
+
+    @property
+    def main_figure(self) -> str:
+        """The figure that a run is judged by."""
+        if self._config.levels:
+            return "pinball"
+        return "mse" if self._config.loss == "squared" else "mae"
+
+    def figures(self, forecast: np.ndarray) -> dict[str, float]:
+        """All figures of one forecast.
+
+        Args:
+            forecast: changes in scaled units, `(origins, horizon, targets, outputs)`.
+
+        Returns:
+            Figures by name; means over origins, rows and targets unless the name says otherwise.
+        """
+        forecast, actual = forecast * self._unit[:, None], self._actual
+        levels = self._config.levels
+        point = forecast[..., levels.index(0.5) if levels else 0]
+        found: dict[str, Any] = {}
+        if levels:
+            inside = metrics.coverage(forecast, actual)
+            found |= {
+                "pinball": metrics.pinball(forecast, actual, levels).mean(),
+                "pinball_first_row": metrics.pinball(forecast, actual, levels)[:, 0].mean(),
+                "crps": metrics.crps(forecast, actual, levels).mean(),
+                "coverage": inside.mean(),
+                "coverage_first_row": inside[:, 0].mean(),
+                "width": metrics.width(forecast).mean(),
+                "width_first_row": metrics.width(forecast)[:, 0].mean(),
+            }
+        found |= {
+            "mse": np.square(point - actual).mean(),
+            "mae": np.abs(point - actual).mean(),
+            "mase": metrics.scaled_error(point, actual, self._steps).mean(),
+        }
+        if self._log_variance is not None:
+            found |= self._variance_figures(point)
+        if self._config.target == "returns":
+            found["directional_accuracy_first_row"] = metrics.directional_accuracy(
+                point[:, 0], actual[:, 0]
+            )
+            if actual.shape[2] > 2:
+                found["information_coefficient_first_row"] = metrics.information_coefficient(
+                    point[:, 0], actual[:, 0]
+                )
+        return {name: float(value) for name, value in found.items()}
+
+    def _variance_figures(self, point: np.ndarray) -> dict[str, Any]:
+        forecast = np.exp(self._log_variance + point)
+        actual = np.exp(self._log_variance + self._actual)
+        return {
+            "qlike": metrics.qlike(forecast, actual).mean(),
+            "qlike_first_row": metrics.qlike(forecast, actual)[:, 0].mean(),
+            "mse_first_row": np.square(point - self._actual)[:, 0].mean(),
+        }
+
+    def daily_losses(self, forecast: np.ndarray) -> np.ndarray:
+        """The main figure at every origin, mean over rows and targets, `(origins,)`."""
+        forecast, levels = forecast * self._unit[:, None], self._config.levels
+        if levels:
+            return metrics.pinball(forecast, self._actual, levels).mean((1, 2))
+        error = forecast[..., 0] - self._actual
+        loss = np.square(error) if self._config.loss == "squared" else np.abs(error)
+        return loss.mean((1, 2))
+
+    def compared(self, floor: np.ndarray, model: np.ndarray) -> dict[str, float]:
+        """Whether the model is better than a floor by the losses of `daily_losses`."""
+        test = diebold_mariano(floor, model, horizon=self._config.horizon)
+        return {
+            "skill": float(1 - model.mean() / floor.mean()),
+            "statistic": test.statistic,
+            "p_value": test.p_value,
+            "effective_size": test.effective_size,
+            "size": test.size,
+        }
+
+
+def table(rows: Mapping[str, Mapping[str, float]]) -> str:
+    """Forecasts down, figures across, in aligned columns.
+
+    Args:
+        rows: figures of each forecast by name.
+    """
+    names = list(next(iter(rows.values())))
+    lines = [["", *(name.replace("_first_row", " (1)").replace("_", " ") for name in names)]]
+    lines += [[row, *(f"{figures[name]:.4g}" for name in names)] for row, figures in rows.items()]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
