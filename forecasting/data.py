@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -203,13 +202,14 @@ def known_features(panel: Panel, config: Config, scaling: Scaling) -> np.ndarray
 
 
 def _read_generated(config: Config) -> tuple[Panel, Gold]:
+    from attention_apps.running.datasets import prepare
     from forecasting.market import ASSETS
     from forecasting.synthetic import COLUMNS, GeneratedMarket
 
     builder = GeneratedMarket(
         config=config.generated_size, **({"data_dir": config.data_dir} if config.data_dir else {})
     )
-    _prepare(builder)
+    prepare(builder, downloads=False)
     days = next(iter(builder.as_dataset(split="days").batch(100_000)))
     days = {name: value.numpy() for name, value in days.items()}
     order = np.argsort(days["date"])
@@ -228,12 +228,3 @@ def _read_generated(config: Config) -> tuple[Panel, Gold]:
         static=np.zeros((len(ASSETS), 0)),
     )
     return panel, Gold(days["variance"], days["stormy"], returns, days["foreseen"])
-
-
-def _prepare(builder: Any) -> None:
-    import tensorflow_datasets as tfds
-
-    if not builder.is_prepared():
-        print(f"preparing {builder.info.full_name} in {builder.data_path}, once")
-        tfds.disable_progress_bar()
-    builder.download_and_prepare()

@@ -40,7 +40,9 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
     from attention_apps.running.averaging import averaged_weights
     from attention_apps.running.best_model import BestModel
     from attention_apps.running.checkpoints import Checkpoint, resume
-    from attention_apps.running.progress import Progress, interruptible
+    from attention_apps.running.clock import Clock
+    from attention_apps.running.interruption import interruptible
+    from attention_apps.running.progress import Progress
     from attention_apps.running.runs import create_run, finish_run, set_seed
     from attention_apps.running.scalars import EpochScalars
     from forecasting.attention_maps import Probe, attention_maps, told
@@ -82,8 +84,10 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
         patience=config.patience,
         weights=averaged_weights if config.average_momentum else None,
     )
+    clock = Clock("val_loss", began=began)
     callbacks = [
         best,
+        clock,
         EpochScalars(run_dir),
         AttentionLog(
             run_dir / "attention",
@@ -109,14 +113,13 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
             verbose=0,
         )
     calibrated = calibrate_run(run_dir, config, splits)
-    minutes = (time.monotonic() - began) / 60
     metrics = {
         "val_loss": best.best,
         "best_epoch": best.best_epoch,
-        "minutes": minutes,
+        "minutes": clock.minutes,
         **calibrated,
     }
-    finish_run(run_dir, train=metrics)
+    finish_run(run_dir, train={**metrics, "curve": clock.curve})
     return {"run_dir": run_dir, **metrics}
 
 
