@@ -127,19 +127,20 @@ def _read_tensorflow_datasets(config: Config, known_items: Sequence[str]) -> Int
             f"{config.dataset} with {', '.join(known)}"
         )
     prepare(builder)
-    spool, titles = Spool(known_items), dict[str, str]()
+    titles: dict[str, str] = {}
     groups: dict[str, dict[str, str]] = {
         group: {} for group, name in _GROUPS.items() if name in known
     }
-    for example in builder.as_dataset(split="train").as_numpy_iterator():
-        user, item = _text(example[columns["user"]]), _text(example[columns["item"]])
-        time = None if columns["time"] is None else int(example[columns["time"]])
-        spool.add(user, item, time)
-        if columns["title"] is not None and item not in titles:
-            titles[item] = _text(example[columns["title"]])
-        for group, of_user in groups.items():
-            of_user[user] = _text(example[_GROUPS[group]])
-    interactions = spool.histories(titles)
+    with Spool(known_items) as spool:
+        for example in builder.as_dataset(split="train").as_numpy_iterator():
+            user, item = _text(example[columns["user"]]), _text(example[columns["item"]])
+            time = None if columns["time"] is None else int(example[columns["time"]])
+            spool.add(user, item, time)
+            if columns["title"] is not None and item not in titles:
+                titles[item] = _text(example[columns["title"]])
+            for group, of_user in groups.items():
+                of_user[user] = _text(example[_GROUPS[group]])
+        interactions = spool.histories(titles)
     for group, of_user in groups.items():
         interactions.groups[group] = [of_user[user] for user in interactions.users]
     return interactions

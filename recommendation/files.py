@@ -42,7 +42,6 @@ def read_interactions(
     Raises:
         UserError: for a missing file or column, a line that cannot be read, or no lines.
     """
-    spool = Spool(known_items)
     rows = _rows(path)
     first_number, first = next(rows, (0, []))
     if not first:
@@ -51,6 +50,22 @@ def read_interactions(
     if columns is None:
         columns = _columns_by_place(first, path)
         rows = itertools.chain([(first_number, first)], rows)
+    with Spool(known_items) as spool:
+        for user, item, time in _events(rows, columns, path):
+            spool.add(user, item, time)
+        if not len(spool):
+            raise UserError(
+                f"An interaction file must hold interactions. Received: only names in {path}"
+            )
+        told = ", ".join(sorted(columns, key=lambda name: columns[name]))
+        notes = [f"{len(spool):,} interactions of {path.name}; columns: {told}"]
+        return spool.histories(titles or {}, notes)
+
+
+def _events(
+    rows: Iterator[tuple[int, list[str]]], columns: dict[str, int], path: Path
+) -> Iterator[tuple[str, str, int | None]]:
+    """User, item and seconds of every line."""
     user, item, time = columns["user"], columns["item"], columns.get("time")
     width = max(columns.values()) + 1
     for number, row in rows:
@@ -73,17 +88,7 @@ def read_interactions(
                     f"Times must be seconds since 1970. Received: {row[time]!r} in line {number} "
                     f"of {path}"
                 ) from error
-        spool.add(row[user].strip(), row[item].strip(), seconds)
-    if not len(spool):
-        raise UserError(
-            f"An interaction file must hold interactions. Received: only names in {path}"
-        )
-    notes = [f"{len(spool):,} interactions of {path.name}; columns: {_told(columns)}"]
-    return spool.histories(titles or {}, notes)
-
-
-def _told(columns: dict[str, int]) -> str:
-    return ", ".join(sorted(columns, key=lambda name: columns[name]))
+        yield row[user].strip(), row[item].strip(), seconds
 
 
 def _columns_by_name(first: Sequence[str], path: Path) -> dict[str, int] | None:

@@ -7,7 +7,6 @@ import tempfile
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,7 +67,8 @@ class Spool:
 
     Interactions are kept in files that are deleted already: they take no memory but what the
     system can reclaim, and nothing is left behind however the process ends. Memory grows with the
-    numbers of users and items alone.
+    numbers of users and items alone. It is a context manager: leaving it lets the files go, which
+    the histories keep.
 
     Args:
         known_items: keys of items that have numbers already; new items are numbered behind them.
@@ -81,6 +81,13 @@ class Spool:
         self._files = [_unlinked_file() for _ in self._columns]
         self._count = 0
         self._timed = True
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files:
+            file.close()
 
     def add(self, user: str, item: str, time: int | None) -> None:
         """Take one interaction; later ones of a user stand behind earlier ones of equal time."""
@@ -123,8 +130,7 @@ class Spool:
         for start in range(0, self._count, _CHUNK):
             counts += np.bincount(user_of[start : start + _CHUNK], minlength=len(counts))
         offsets = np.concatenate([[0], np.cumsum(counts)])
-        item_ids = _mapped(_unlinked_file(), np.int32, self._count)
-        times = _mapped(_unlinked_file(), np.int64, self._count)
+        item_ids, times = _mapped_new(np.int32, self._count), _mapped_new(np.int64, self._count)
         free = offsets[:-1].copy()
         for start in range(0, self._count, _CHUNK):
             users = user_of[start : start + _CHUNK]
@@ -174,16 +180,15 @@ def _unlinked_file() -> Any:
     return tempfile.TemporaryFile(prefix="interactions-")
 
 
+def _mapped_new(dtype: type, count: int) -> NDArray[Any]:
+    with _unlinked_file() as file:
+        return _mapped(file, dtype, count)
+
+
 def _mapped(file: Any, dtype: type, count: int) -> NDArray[Any]:
+    """What a file holds as an array; the file may be closed."""
     file.flush()
     if not count:
         return np.zeros(0, dtype)
     file.truncate(count * np.dtype(dtype).itemsize)
     return np.memmap(file, dtype, mode="r+", shape=(count,))
-
-
-def free_bytes() -> int:
-    """Room for such files, in bytes."""
-    import shutil
-
-    return shutil.disk_usage(Path(tempfile.gettempdir())).free

@@ -162,17 +162,18 @@ class FullSoftmax(Loss):
 
 
 class SampledSoftmax(Loss):
-    """Cross-entropy among the target and some drawn items: `s - log q` in place of every score.
+    """Cross-entropy among the target and `k` drawn items, whose scores are `s - log(k q)`.
 
     The correction makes it approach the full softmax as the number of drawn items grows, however
-    they are drawn. A drawn item that is the target does not count.
+    they are drawn. The target, which is always there, needs none; drawn again it does not count.
 
     Args:
         probabilities: `q`, `(items,)` with what probability an item is drawn.
         num_negatives: items drawn for a batch.
 
     Reference: Bengio and Senecal 2008, "Adaptive Importance Sampling to Accelerate Training of a
-    Neural Probabilistic Language Model"; shared by a batch as in Klenitskiy and Vasilev 2023.
+    Neural Probabilistic Language Model"; the uncorrected target is that of Khrylchenko et al.
+    2025, "Correcting the LogQ Correction: Revisiting Sampled Softmax for Large-Scale Retrieval".
     """
 
     needs = "shared"
@@ -186,7 +187,7 @@ class SampledSoftmax(Loss):
         self, hidden: Any, table: Any, target: Any, weights: Any, negatives: Any = None
     ) -> Any:
         """See `Loss.__call__`."""
-        positive = _of_target(hidden, table, target) - ops.take(self._log_expected, target)
+        positive = _of_target(hidden, table, target)
         drawn = ops.matmul(hidden, ops.transpose(ops.take(table, negatives, axis=0)))
         drawn = ops.cast(drawn, "float32") - ops.take(self._log_expected, negatives)
         drawn = ops.where(negatives[None] == target[:, None], -1e30, drawn)

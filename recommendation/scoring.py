@@ -28,9 +28,13 @@ class ModelScorer:
 
     def __init__(self, config: Config, num_items: int) -> None:
         self.model = build_model(replace(config, precision="float32"), num_items)
+        signature = [tf.TensorSpec([None, None], tf.int32)]
+        self._hidden = tf.function(
+            self.model.next_hidden, input_signature=signature, autograph=False
+        )
         self._scores = tf.function(
             lambda history: self.model.scores(self.model.next_hidden(history)),
-            input_signature=[tf.TensorSpec([None, None], tf.int32)],
+            input_signature=signature,
             autograph=False,
         )
 
@@ -50,3 +54,7 @@ class ModelScorer:
         """
         scores: Any = self._scores(padded(histories, self.model.max_length)).numpy()
         return np.pad(scores, ((0, 0), (1, 0)), constant_values=-np.inf)
+
+    def hidden(self, histories: Sequence[NDArray[np.int32]]) -> NDArray[np.floating]:
+        """What the vectors of items are compared with, `(histories, dim)`."""
+        return self._hidden(padded(histories, self.model.max_length)).numpy()
