@@ -1,4 +1,4 @@
-"""How right the alignments are that attention gives, beside the diagonal and IBM model 1."""
+"""How right the alignments are that attention gives, beside aligners that know only the text."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from translation.alignments import Link, alignment_error_rate
+from translation.alignments import alignment_error_rate
 from translation.baselines import IbmModel1, diagonal_links
 from translation.corpus import Corpus
+from translation.eflomal_aligner import eflomal_links, is_installed
 from translation.forced import ForcedAttention
+from translation.gold import GoldAlignments
 from translation.readout import ReadOut, best_read_outs
 
 
@@ -51,17 +53,12 @@ def choose_read_out(forced: ForcedAttention, validation: Corpus, *, guided: bool
         The choice; without gold, what `ReadOut.unmeasured` says, in either step, the model's usual
         one first.
     """
-    num_layers, num_heads = forced.num_layers_and_heads
     if validation.alignments is None:
-        best = ReadOut.unmeasured(num_layers, guided=guided, step=forced.alignment_step)
+        best = forced.unmeasured(guided=guided)
         other = replace(best, step="raw" if best.step == "shifted" else "shifted")
-        both: dict[str, ReadOut] = {way.step: way for way in (best, other)}
-        return Choice(best, both, "nothing: no gold alignments of the validation set", {})
-    found = forced.alignments(validation, ReadOut.every(num_layers, num_heads))
-    errors = {
-        way: alignment_error_rate(links, validation.alignments).error_rate
-        for way, links in found.items()
-    }
+        by_step: dict[str, ReadOut] = {way.step: way for way in (best, other)}
+        return Choice(best, by_step, f"nothing: {validation.name} has no gold alignments", {})
+    errors = errors_of_every_way(forced, validation, gold_of(validation))
     by_step = best_read_outs(errors)
     kinds: dict[str, float] = {}
     for way in sorted(errors, key=errors.__getitem__):
@@ -71,45 +68,94 @@ def choose_read_out(forced: ForcedAttention, validation: Corpus, *, guided: bool
     return Choice(best, by_step, f"gold alignments of {validation.name}", kinds)
 
 
+def errors_of_every_way(
+    forced: ForcedAttention, corpus: Corpus, gold: GoldAlignments
+) -> dict[ReadOut, float]:
+    """Alignment error of every head and block in every step and meaning of the end.
+
+    Args:
+        forced: the translator's attention.
+        corpus: the pairs.
+        gold: their right links.
+
+    Returns:
+        The error of every way.
+    """
+    ways = ReadOut.every(*forced.num_layers_and_heads)
+    return {
+        way: alignment_error_rate(links, *gold).error_rate
+        for way, links in forced.alignments(corpus, ways).items()
+    }
+
+
 def alignment_figures(
-    forced: ForcedAttention,
-    corpus: Corpus,
-    gold: Sequence[Sequence[Link]],
-    choice: Choice,
-    dictionary: IbmModel1,
+    forced: ForcedAttention, corpus: Corpus, gold: GoldAlignments, choice: Choice
 ) -> dict[str, float]:
-    """Alignment error of the chosen read-outs and of the floors.
+    """Alignment error of the read-outs that were chosen.
 
     Args:
         forced: the translator's attention.
         corpus: the pairs.
         gold: their right links.
         choice: how attention is read.
-        dictionary: trained on text in which the corpus' pairs may, their links must not, occur.
 
     Returns:
-        `alignment_error` and its precision and recall for the best way, the error of the best way
-        at each step, and those of the floors.
+        `alignment_error`, precision and recall of the best way, and the error of the best way at
+        each step.
     """
-    pairs = word_pairs(corpus)
     found = forced.alignments(corpus, list(choice.by_step.values()))
-    best = alignment_error_rate(found[choice.best], gold)
-    predictions = {
-        **{f"alignment_error_{step}": found[way] for step, way in sorted(choice.by_step.items())},
-        "floor_alignment_error_diagonal": [diagonal_links(len(s), len(t)) for s, t in pairs],
-        "floor_alignment_error_ibm1": [dictionary.align(s, t) for s, t in pairs],
-    }
+    best = alignment_error_rate(found[choice.best], *gold)
     return {
         "alignment_error": best.error_rate,
         "alignment_precision": best.precision,
         "alignment_recall": best.recall,
         **{
-            name: alignment_error_rate(links, gold).error_rate
-            for name, links in predictions.items()
+            f"alignment_error_{step}": alignment_error_rate(found[way], *gold).error_rate
+            for step, way in sorted(choice.by_step.items())
         },
     }
 
 
-def word_pairs(corpus: Corpus) -> list[tuple[list[str], list[str]]]:
+def alignment_floors(
+    training: Corpus, corpus: Corpus, gold: GoldAlignments, dictionary: IbmModel1
+) -> dict[str, float]:
+    """Alignment error of the diagonal, of IBM model 1 and, where it is installed, of eflomal.
+
+    Args:
+        training: the pairs that eflomal sees beside the corpus' own.
+        corpus: the pairs.
+        gold: their right links.
+        dictionary: IBM model 1, trained.
+
+    Returns:
+        The floors by name.
+    """
+    pairs = word_pairs(corpus)
+    found = {
+        "diagonal": [diagonal_links(len(source), len(target)) for source, target in pairs],
+        "ibm1": [dictionary.align(source, target) for source, target in pairs],
+    }
+    if is_installed():
+        aligned = eflomal_links([*word_pairs(training), *pairs])
+        found["eflomal"] = aligned["forward"][-len(pairs) :]
+        found["eflomal_symmetrised"] = aligned["grow_diag"][-len(pairs) :]
+    return {
+        f"floor_alignment_error_{name}": alignment_error_rate(links, *gold).error_rate
+        for name, links in found.items()
+    }
+
+
+def gold_of(corpus: Corpus) -> GoldAlignments:
+    """The gold links that a corpus carries; all are sure.
+
+    Raises:
+        ValueError: when it carries none.
+    """
+    if corpus.alignments is None:
+        raise ValueError(f"Expected a corpus with gold alignments. Received: {corpus.name}")
+    return GoldAlignments(corpus.alignments, corpus.alignments)
+
+
+def word_pairs(corpus: Corpus) -> list[tuple[Sequence[str], Sequence[str]]]:
     """The words of both sentences of every pair."""
     return [(s.split(), t.split()) for s, t in zip(corpus.sources, corpus.targets, strict=True)]

@@ -4,15 +4,14 @@ An alignment is a list of links `(source word, target word)`, 0-based, over whit
 words. Attention maps have the target first, `(target, source)`, as queries come before keys.
 """
 
-import re
 from collections.abc import Collection, Sequence
-from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Link = tuple[int, int]
+Method = Literal["intersection", "union", "grow_diag", "grow_diag_final", "grow_diag_final_and"]
 
 _NEIGHBOURS = ((-1, 0), (0, -1), (1, 0), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1))
 
@@ -23,13 +22,6 @@ class AlignmentError(NamedTuple):
     error_rate: float
     precision: float
     recall: float
-
-
-class GoldAlignments(NamedTuple):
-    """One list of links per sentence; `possible` includes `sure`."""
-
-    sure: list[list[Link]]
-    possible: list[list[Link]]
 
 
 def shifted(weights: ArrayLike) -> NDArray[np.floating]:
@@ -130,21 +122,35 @@ def links(weights: ArrayLike, *, threshold: float | None = None) -> list[Link]:
     return [(source, target) for source, target in np.argwhere(chosen.T).tolist()]
 
 
+def turned_links(alignments: Sequence[Collection[Link]]) -> list[list[Link]]:
+    """Turn links around, for the opposite direction of translation.
+
+    Args:
+        alignments: Links per sentence.
+
+    Returns:
+        Sorted links per sentence, target word first where the source word was.
+    """
+    return [sorted((target, source) for source, target in found) for found in alignments]
+
+
 def symmetrise(
     forward: Collection[Link],
     backward: Collection[Link],
     *,
-    method: Literal["intersection", "union", "grow_diag"] = "grow_diag",
+    method: Method = "grow_diag",
 ) -> list[Link]:
     """Combine the links of two models, one per direction of translation, for one sentence pair.
 
     `grow_diag` starts from what both say and adds links that one says, next to or diagonal to a
-    link already in, while one of their words is without a link.
+    link already in, while one of their words is without a link. `grow_diag_final` then adds links,
+    first of `forward` and then of `backward`, while one of their words is without a link;
+    `grow_diag_final_and` while both are.
 
     Args:
         forward: Links `(source word, target word)`.
         backward: Links of the other direction, turned around: also `(source word, target word)`.
-        method: "intersection", "union" or "grow_diag".
+        method: How to combine them.
 
     Returns:
         Sorted links.
@@ -158,9 +164,20 @@ def symmetrise(
         return sorted(both)
     if method == "union":
         return sorted(either)
-    if method == "grow_diag":
-        return sorted(_grow_diag(both, either))
-    raise ValueError(f"Expected the method intersection, union or grow_diag. Received: {method!r}")
+    if method not in get_args(Method):
+        raise ValueError(f"Expected one of {', '.join(get_args(Method))}. Received: {method!r}")
+    grown = _grow_diag(both, either)
+    if method != "grow_diag":
+        lacking = all if method == "grow_diag_final_and" else any
+        for source, target in (*_by_target(forward), *_by_target(backward)):
+            sources, targets = {s for s, _ in grown}, {t for _, t in grown}
+            if lacking((source not in sources, target not in targets)):
+                grown.add((source, target))
+    return sorted(grown)
+
+
+def _by_target(found: Collection[Link]) -> list[Link]:
+    return sorted(found, key=lambda link: link[::-1])
 
 
 def _grow_diag(start: set[Link], allowed: set[Link]) -> set[Link]:
@@ -170,7 +187,7 @@ def _grow_diag(start: set[Link], allowed: set[Link]) -> set[Link]:
     while size_before != len(grown):
         size_before = len(grown)
         # Target by target, as published: what an early link adds can grow within the same pass.
-        for source, target in sorted(allowed, key=lambda link: link[::-1]):
+        for source, target in _by_target(allowed):
             if (source, target) not in grown:
                 continue
             for target_step, source_step in _NEIGHBOURS:
@@ -227,91 +244,3 @@ def alignment_error_rate(
         precision=num_right / num_predicted if num_predicted else 1.0,
         recall=num_hits / num_sure,
     )
-
-
-def read_alignments(path: str | Path) -> GoldAlignments:
-    """Read gold alignments, UTF-8 with or without a byte order mark, in either of two layouts.
-
-    - One sentence a line: `0-0 1-2 3p3`, source word first; `-` is sure, `p` is possible; an empty
-      line is a sentence without links.
-    - One link a line: `sentence source target [S|P]`, sentences counted from 1, in any order;
-      without a letter, sure.
-
-    Words are counted from 0 in both. The file alone cannot tell whether a link points beyond its
-    sentence: `links_outside` can.
-
-    Raises:
-        ValueError: for anything else, with the line's number.
-    """
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"Expected alignments in UTF-8 in {path}. Received: {error}") from None
-    first = next((line for line in lines if line.strip()), None)
-    if first is None:
-        raise ValueError(f"Expected alignments in {path}. Received: an empty file")
-    read = _read_link_a_line if first.split()[0].isdecimal() else _read_sentence_a_line
-    return read(lines, path)
-
-
-def _read_sentence_a_line(lines: list[str], path: str | Path) -> GoldAlignments:
-    gold = GoldAlignments([], [])
-    for number, line in enumerate(lines, start=1):
-        found = [re.fullmatch(r"([0-9]+)([-p])([0-9]+)", entry) for entry in line.split()]
-        if None in found:
-            raise ValueError(
-                f"Expected links such as 0-0 1-2 3p3 in line {number} of {path}. Received: {line!r}"
-            )
-        triples = [(int(match[1]), match[2], int(match[3])) for match in found if match]
-        gold.sure.append([(source, target) for source, kind, target in triples if kind == "-"])
-        gold.possible.append([(source, target) for source, _, target in triples])
-    return gold
-
-
-def _read_link_a_line(lines: list[str], path: str | Path) -> GoldAlignments:
-    triples = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        match = re.fullmatch(r"([1-9][0-9]*)\s+([0-9]+)\s+([0-9]+)(?:\s+([SP]))?", line.strip())
-        if match is None:
-            raise ValueError(
-                f"Expected 'sentence source target [S|P]' in line {number} of {path}. "
-                f"Received: {line!r}"
-            )
-        triples.append((int(match[1]) - 1, (int(match[2]), int(match[3])), match[4] != "P"))
-    num_sentences = max(sentence for sentence, _, _ in triples) + 1
-    gold = GoldAlignments([[] for _ in range(num_sentences)], [[] for _ in range(num_sentences)])
-    for sentence, link, is_sure in triples:
-        gold.possible[sentence].append(link)
-        if is_sure:
-            gold.sure[sentence].append(link)
-    return gold
-
-
-def links_outside(
-    alignments: Sequence[Collection[Link]], sources: Sequence[str], targets: Sequence[str]
-) -> list[tuple[int, Link]]:
-    """Find links that point beyond their sentences.
-
-    Gold alignments have a few such slips, which no system can hit. Many of them mean that words are
-    counted from 1 or that the file belongs to another text.
-
-    Args:
-        alignments: Links per sentence.
-        sources: Sentences of whitespace-separated words.
-        targets: Sentences likewise.
-
-    Returns:
-        `(sentence, link)` for each such link, sentences counted from 0.
-    """
-    if not len(alignments) == len(sources) == len(targets):
-        raise ValueError(
-            "Expected the same number of sentences everywhere. Received: "
-            f"alignments {len(alignments)}, sources {len(sources)}, targets {len(targets)}"
-        )
-    outside = []
-    for i, (source, target) in enumerate(zip(sources, targets, strict=True)):
-        lengths = len(source.split()), len(target.split())
-        outside += [(i, link) for link in alignments[i] if any(np.greater_equal(link, lengths))]
-    return outside

@@ -178,6 +178,12 @@ class Config:
                     f"{_flag(name)} must be {' or '.join(known)}. Received: {getattr(self, name)}"
                 )
         self._refuse_flags_of_the_other_model()
+        languages = {self.source_language, self.target_language}
+        if self.dataset == "generated" and not languages <= {"en", "de"}:
+            raise ValueError(
+                "--dataset generated has English (en) and German (de). Received: "
+                f"--source-language {self.source_language} --target-language {self.target_language}"
+            )
         if self.source_language == self.target_language:
             raise ValueError(
                 "--source-language and --target-language must differ. "

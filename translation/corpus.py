@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from translation.alignments import Link
+from translation.alignments import Link, turned_links
 
 
 @dataclass(frozen=True)
@@ -19,3 +19,8 @@ class Corpus:
     def __len__(self) -> int:
         """Number of pairs."""
         return len(self.sources)
+
+    def turned(self) -> Corpus:
+        """The same pairs for the opposite direction of translation."""
+        links = None if self.alignments is None else turned_links(self.alignments)
+        return Corpus(self.name, self.targets, self.sources, links)

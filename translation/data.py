@@ -160,7 +160,10 @@ def _read_generated(config: Config) -> tuple[Corpus, Corpus, list[Corpus]]:
     )
     prepare(builder, downloads=False)
     names = ("train", "validation", "test", "test_constructions")
-    training, validation, *tests = (_generated_split(builder, name) for name in names)
+    corpora = [_generated_split(builder, name) for name in names]
+    if config.source_language == "de":
+        corpora = [corpus.turned() for corpus in corpora]
+    training, validation, *tests = corpora
     return training, validation, tests
 
 

@@ -51,14 +51,15 @@ def export(run_dir: Path, *, parity_sentences: int = 1000) -> Path:
     from attention_apps.running.runs import load_run
     from translation.data import read_corpora
     from translation.forced import ForcedAttention
-    from translation.readout import ReadOut
     from translation.subwords import Subwords
     from translation.train import ROOM, SUBWORDS
     from translation.translate import SENTENCES, Translate
+    from translation.tuning import with_chosen_penalty
 
     run = load_run(run_dir, ROOM, Config)
     subwords = Subwords.read(run.run_dir / SUBWORDS)
-    translate = Translate(run.model, subwords, run.config)
+    config = with_chosen_penalty(run.config, run.metrics)
+    translate = Translate(run.model, subwords, config)
     _, _, tests = read_corpora(run.config)
     sentences = [s for test in tests for s in test.sources][:parity_sentences]
     near_ties: list[str] = []
@@ -72,10 +73,7 @@ def export(run_dir: Path, *, parity_sentences: int = 1000) -> Path:
     alignment = run.metrics.get("alignment")
     if alignment is None:
         forced = ForcedAttention(translate.model, subwords)
-        num_layers, _ = forced.num_layers_and_heads
-        guided = run.config.alignment_weight > 0
-        unmeasured = ReadOut.unmeasured(num_layers, guided=guided, step=forced.alignment_step)
-        alignment = asdict(unmeasured)
+        alignment = asdict(forced.unmeasured(guided=config.alignment_weight > 0))
     folder = export_model(
         run.run_dir,
         endpoints={
@@ -103,6 +101,10 @@ def export(run_dir: Path, *, parity_sentences: int = 1000) -> Path:
                 "max_subwords": run.config.max_length,
                 "needs": "import tensorflow_text before loading",
                 "not_for": "text unlike the training text; nothing was checked beyond `figures`",
+            },
+            "decoding": {
+                "beam_size": config.beam_size,
+                "length_penalty": config.length_penalty,
             },
             "labels": {
                 "attention": "layers, heads, target, source",
@@ -134,8 +136,9 @@ def compare(
 
     shuffled = list(range(len(sentences)))
     random.Random(seed).shuffle(shuffled)
-    expected = translate_all(translate, sentences, batch_size=64)
-    answers = translate_all(loaded, [sentences[i] for i in shuffled], batch_size=48, sort=False)
+    serving = loaded.signatures["serving_default"]
+    expected = translate_all(translate.translate, sentences, batch_size=64)
+    answers = translate_all(serving, [sentences[i] for i in shuffled], batch_size=48, sort=False)
     problems, ties = [], []
     for index, answer in zip(shuffled, answers, strict=True):
         texts = [row["translations"].decode() for row in (expected[index], answer)]

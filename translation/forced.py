@@ -44,6 +44,15 @@ class ForcedAttention:
         _, num_layers, num_heads, _, _ = self._cross_attention([[END]], [[START]]).shape
         return num_layers, num_heads
 
+    def unmeasured(self, *, guided: bool) -> ReadOut:
+        """The way to read alignments where no gold chose, see `ReadOut.unmeasured`.
+
+        Args:
+            guided: whether the run guided attention.
+        """
+        num_layers, _ = self.num_layers_and_heads
+        return ReadOut.unmeasured(num_layers, guided=guided, step=self.alignment_step)
+
     def maps(self, corpus: Corpus, batch_size: int = 64) -> Iterator[tuple[Any, Any, Any]]:
         """Attention of every pair, in the corpus' order.
 

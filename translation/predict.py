@@ -3,25 +3,32 @@
 python -m translation.predict --run-dir RUN "A dog runs ."       translation and alignment
 python -m translation.predict --run-dir RUN --file TEXT           one translation a line
 ... | python -m translation.predict --run-dir RUN                 the same from standard input
+python -m translation.predict --run-dir RUN --n-best 3 "A dog runs ."
+python -m translation.predict --run-dir RUN --prefix "Ein Mann" "A man runs ."
 """
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tyro
 
+from attention_apps.observation.record import AttentionRecord, Axis
+from attention_apps.observation.terminal import draw_text
 from attention_apps.running.command import UserError, quiet_start, run_command
 from attention_apps.running.flags import parse
+from translation.asking import Asked, exported, of_run
+from translation.ordering import batches_by_length
 from translation.readout import ReadOut
 from translation.words import words_of
 
 ROOM = "translation"
+WINDOW = 64
+"""Batches that are sorted by length together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +43,21 @@ class Options:
     """Text file with a sentence a line."""
     alignments: bool = False
     """Print each line's word alignment (source-target pairs) behind its translation."""
+    n_best: int = 1
+    """Translations of each sentence, with their scores; above 1 the run itself is asked, not its
+    export. With --file or standard input, a line is: number of the input line, score,
+    translation."""
+    prefix: str = ""
+    """What every translation has to begin with; its last word may go on. The run itself is asked,
+    not its export."""
     batch_size: int = 32
-    """Sentences translated at once."""
+    """Sentences translated at once; those of similar length are put together."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        for name, value in (("--n-best", self.n_best), ("--batch-size", self.batch_size)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1. Received: {value}")
 
 
 def read_sentences(options: Options, stream: Any = None) -> list[str]:
@@ -76,34 +96,30 @@ def read_sentences(options: Options, stream: Any = None) -> list[str]:
     return sentences
 
 
-def check_answers(sentences: Sequence[str], rows: Sequence[dict[str, Any]], card: Any) -> list[str]:
-    """Refuse what the model could not read, and note what it read in part.
+def check_sentence(number: int, sentence: str, row: dict[str, Any]) -> str | None:
+    """Refuse a sentence that the model could not read, and note one that it read in part.
 
     Args:
-        sentences: what was asked.
-        rows: what the model answered, with attention.
-        card: the model card.
+        number: of the sentence, from 1.
+        sentence: what was asked.
+        row: what the model answered, with attention.
 
     Returns:
-        Notes for the user.
+        A note for the user, or None.
 
     Raises:
-        UserError: for a sentence that is too long or of which the model knows nothing.
+        UserError: for a sentence of which the model knows nothing.
     """
     unknown_id, end_id, pad_id = 3, 2, 0
-    notes = []
-    for number, (sentence, row) in enumerate(zip(sentences, rows, strict=True), start=1):
-        ids = [int(i) for i in row["source_ids"] if int(i) not in (pad_id, end_id)]
-        known = [t for t, i in zip(row["source_tokens"], ids, strict=False) if i != unknown_id]
-        if not any(token.decode().strip("▁") for token in known):
-            raise UserError(
-                f"sentence {number} has no character that the model learned. Received: {sentence!r}"
-            )
-        if unknown_id in ids:
-            notes.append(
-                f"note: sentence {number} has characters the model never saw: {sentence!r}"
-            )
-    return notes
+    ids = [int(i) for i in row["source_ids"] if int(i) not in (pad_id, end_id)]
+    known = [t for t, i in zip(row["source_tokens"], ids, strict=False) if i != unknown_id]
+    if not any(token.decode().strip("▁") for token in known):
+        raise UserError(
+            f"sentence {number} has no character that the model learned. Received: {sentence!r}"
+        )
+    if unknown_id in ids:
+        return f"note: sentence {number} has characters the model never saw: {sentence!r}"
+    return None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -111,49 +127,64 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse(Options, argv, prog=f"python -m {ROOM}.predict", description=__doc__)
     sentences = read_sentences(options)
     quiet_start()
-    import tensorflow as tf
-    import tensorflow_text  # noqa: F401  (registers the ops of the exported tokenizer)
-
-    from attention_apps.observation.record import AttentionRecord, Axis
-    from attention_apps.observation.terminal import draw_text
-    from attention_apps.running.export import exported_model
-
-    folder = exported_model(options.run_dir, ROOM)
-    card = json.loads((folder / "assets.extra" / "model_card.json").read_text("utf-8"))
-    longest = card["limits"]["max_subwords"]
+    if options.n_best > 1 or options.prefix.strip():
+        asked = of_run(options.run_dir, num_hypotheses=options.n_best, prefix=options.prefix)
+    else:
+        asked = exported(options.run_dir)
+    longest = asked.max_subwords
     for number, sentence in enumerate(sentences, start=1):
         if len(sentence.split()) >= longest:
             raise UserError(
                 f"the model reads at most {longest} subwords. Received: sentence {number} of "
                 f"{len(sentence.split())} words. Split it."
             )
-    loaded = tf.saved_model.load(str(folder))
-    function = loaded.signatures["with_attention"]
-    way = ReadOut.of(card["labels"]["alignment"])
-    for start in range(0, len(sentences), options.batch_size):
-        batch = sentences[start : start + options.batch_size]
-        outputs = {k: v.numpy() for k, v in function(tf.constant(batch)).items()}
-        rows = [{k: v[place] for k, v in outputs.items()} for place in range(len(batch))]
-        for note in check_answers(batch, rows, card):
-            print(note, file=sys.stderr)
-        for sentence, row in zip(batch, rows, strict=True):
-            answer = read_answer(row, way)
-            if options.sentences:
-                print(f"{sentence}\n→ {answer['translation']}\n")
-                record = AttentionRecord(
-                    weights=answer["attention"][None],
-                    layer=way.block,
-                    query=Axis(tuple(answer["target_tokens"])),
-                    key=Axis(tuple(answer["source_tokens"])),
-                    heads=(way.manner,),
-                )
-                print(draw_text(record))
-                print(f"alignment: {answer['links']}\n")
-            elif options.alignments:
-                print(f"{answer['translation']}\t{answer['links']}")
-            else:
-                print(answer["translation"])
+    for number, answers in enumerate(_in_order(asked, sentences, options.batch_size), start=1):
+        if options.sentences:
+            _show(sentences[number - 1], answers, asked.way)
+            continue
+        for answer in answers:
+            links = [answer["links"]] if options.alignments else []
+            rank = [str(number), f"{answer['score']:.4f}"] if options.n_best > 1 else []
+            print("\t".join([*rank, answer["translation"], *links]))
     return 0
+
+
+def _in_order(
+    asked: Asked, sentences: Sequence[str], batch_size: int
+) -> Iterator[list[dict[str, Any]]]:
+    """Translate in batches of similar length; answers come in the order of the sentences.
+
+    A long text is taken window by window, so that its first lines come before its last are read.
+    """
+    size = WINDOW * batch_size
+    for start in range(0, len(sentences), size):
+        window = sentences[start : start + size]
+        answers: list[list[dict[str, Any]]] = [[] for _ in window]
+        notes: list[str | None] = [None for _ in window]
+        for indexes in batches_by_length(window, batch_size):
+            for index, rows in zip(indexes, asked.ask([window[i] for i in indexes]), strict=True):
+                notes[index] = check_sentence(start + index + 1, window[index], rows[0])
+                answers[index] = [read_answer(row, asked.way) for row in rows]
+        for note in filter(None, notes):
+            print(note, file=sys.stderr)
+        yield from answers
+
+
+def _show(sentence: str, answers: Sequence[dict[str, Any]], way: ReadOut) -> None:
+    """Print one sentence's translations, and what the best attended to."""
+    print(sentence)
+    for answer in answers:
+        score = f"  {answer['score']:.4f}" if len(answers) > 1 else ""
+        print(f"→ {answer['translation']}{score}")
+    best = answers[0]
+    record = AttentionRecord(
+        weights=best["attention"][None],
+        layer=way.block,
+        query=Axis(tuple(best["target_tokens"])),
+        key=Axis(tuple(best["source_tokens"])),
+        heads=(way.manner,),
+    )
+    print(f"\n{draw_text(record)}\nalignment: {best['links']}\n")
 
 
 def read_answer(row: dict[str, Any], way: ReadOut) -> dict[str, Any]:
@@ -164,7 +195,7 @@ def read_answer(row: dict[str, Any], way: ReadOut) -> dict[str, Any]:
         way: how an alignment is read.
 
     Returns:
-        `translation`, `source_tokens`, `target_tokens` (without the end), `attention`
+        `translation`, `score`, `source_tokens`, `target_tokens` (without the end), `attention`
         `(target, source)` as it is read and `links` as `source-target` pairs of words.
     """
     num_source = int((row["source_ids"] != 0).sum())
@@ -177,6 +208,7 @@ def read_answer(row: dict[str, Any], way: ReadOut) -> dict[str, Any]:
     kept = num_target - 1 if ended else num_target
     return {
         "translation": row["translations"].decode(),
+        "score": float(row["scores"]),
         "source_tokens": source_tokens,
         "target_tokens": target_tokens[:kept],
         "attention": way.rows(attention)[:kept],

@@ -96,6 +96,11 @@ class ReadOut:
         end = ", end as last word" if self.end == "last_word" else ""
         return f"{head}, {self.step}{end}"
 
+    @property
+    def name(self) -> str:
+        """Where and how, in words."""
+        return f"{self.block}, {self.manner}"
+
     def rows(self, attention: np.ndarray) -> np.ndarray:
         """Take the map that is read, one row per target token.
 

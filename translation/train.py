@@ -157,6 +157,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     config, options = parse_run(
         Config, argv, room=ROOM, description=__doc__, default=DEMO if demo else None
     )
+    if demo and options.resume is not None:
+        raise UserError(
+            "--resume continues a run with the config it was started with. Received: --demo beside "
+            "--resume. Leave --demo out."
+        )
     quiet_start()
     metrics = train(config, options)
     best, epoch = metrics["val_bleu"], metrics["best_epoch"] + 1

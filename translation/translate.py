@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,9 +12,11 @@ from attention_apps.attention.decoding import Rules, beam_search
 from translation.batches import pad_sources
 from translation.config import Config
 from translation.model import END, PAD, START, UNKNOWN, Translator, build_model
+from translation.ordering import batches_by_length
 from translation.subwords import Subwords
 
 SENTENCES = tf.TensorSpec([None], tf.string, name="sentences")
+LENGTH_PENALTY = tf.TensorSpec([], tf.float32, name="length_penalty")
 
 
 class Translate(tf.Module):
@@ -53,8 +55,21 @@ class Translate(tf.Module):
             `translations` `(batch,)` strings and `scores` `(batch,)` float32: the log-probability
             over the length penalty. An empty sentence gives an empty translation.
         """
-        decoded = self._decode(self._read(sentences))
-        return self._answer(sentences, decoded)
+        return self._best(self.hypotheses(sentences), ("translations", "scores"))
+
+    @tf.function(input_signature=[SENTENCES, LENGTH_PENALTY], autograph=False)
+    def translate_with_penalty(self, sentences: Any, length_penalty: Any) -> dict[str, Any]:
+        """Translate with another length penalty than the configuration's.
+
+        Args:
+            sentences: `(batch,)` strings.
+            length_penalty: alpha, float32.
+
+        Returns:
+            As `translate`.
+        """
+        found = self.hypotheses(sentences, length_penalty=length_penalty)
+        return self._best(found, ("translations", "scores"))
 
     @tf.function(input_signature=[SENTENCES], autograph=False)
     def translate_with_attention(self, sentences: Any) -> dict[str, Any]:
@@ -69,52 +84,87 @@ class Translate(tf.Module):
             `(batch, layers, heads, target, source)` float32: row t is what was attended to when
             target token t was chosen.
         """
-        source = self._read(sentences)
-        decoded = self._decode(source)
+        found = self.hypotheses(sentences)
+        source = {name: found[name] for name in ("source_ids", "source_tokens")}
+        return {**source, **self._best(found, [name for name in found if name not in source])}
+
+    def hypotheses(
+        self,
+        sentences: Any,
+        *,
+        num_hypotheses: int = 1,
+        prefixes: Any = None,
+        length_penalty: Any = None,
+    ) -> dict[str, Any]:
+        """Find the best translations of each sentence.
+
+        Args:
+            sentences: `(batch,)` strings.
+            num_hypotheses: how many of each, at most `beam_size`.
+            prefixes: `(batch,)` strings that the translations begin with; None forces nothing.
+                A last word may go on: what is forced are its subwords.
+            length_penalty: a number or float32 of rank 0; None takes the configuration's.
+
+        Returns:
+            As `translate_with_attention`, but what belongs to a translation has the hypotheses,
+            best first, behind the batch: `translations` `(batch, hypotheses)`, `attention`
+            `(batch, hypotheses, layers, heads, target, source)`. Where fewer were found the score
+            is -inf.
+        """
+        source = pad_sources(self.subwords, self._written(sentences))
+        forced = None
+        if prefixes is not None:
+            ids = self.subwords.encode(self._written(prefixes))
+            forced = ids.to_tensor(PAD)[:, : self.config.max_length]
+        penalty = self.config.length_penalty if length_penalty is None else length_penalty
+        decoded = self._decode(source, num_hypotheses, forced, penalty)
         length = tf.reduce_max(decoded.lengths)
-        target = decoded.tokens[:, 0, :length]
+        target = decoded.tokens[:, :, :length]
+        texts = self.subwords.decode(tf.reshape(decoded.tokens, (-1, self.config.max_length)))
+        empty = tf.equal(tf.strings.length(tf.strings.strip(sentences)), 0)
         return {
-            **self._answer(sentences, decoded),
+            "translations": tf.where(empty[:, None], "", tf.reshape(texts, (-1, num_hypotheses))),
+            "scores": decoded.scores,
             "source_ids": source,
             "target_ids": target,
             "source_tokens": self.subwords.texts(source),
             "target_tokens": self.subwords.texts(target),
-            "attention": tf.transpose(decoded.weights[:, 0, :length], (0, 2, 3, 1, 4)),
+            "attention": tf.transpose(decoded.weights[:, :, :length], (0, 1, 3, 4, 2, 5)),
         }
 
-    def _read(self, sentences: Any) -> Any:
-        if self.config.dataset == "generated":
-            sentences = separate_punctuation(sentences)
-        return pad_sources(self.subwords, sentences)
+    @staticmethod
+    def _best(found: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+        return {name: found[name][:, 0] for name in names}
 
-    def _decode(self, source: Any) -> Any:
+    def _written(self, sentences: Any) -> Any:
+        return separate_punctuation(sentences) if self.config.dataset == "generated" else sentences
+
+    def _decode(self, source: Any, num_hypotheses: int, prefix: Any, length_penalty: Any) -> Any:
         rules = Rules(
             start_id=START,
             end_id=END,
             pad_id=PAD,
             max_length=self.config.max_length,
             forbidden=(PAD, START, UNKNOWN),
-            length_penalty=self.config.length_penalty,
+            length_penalty=length_penalty,
         )
         state, encoded = self.model.begin(source, self.config.max_length)
         # Twice the source and a few: no translation is longer, and a loop of repetitions ends.
-        lengths = tf.reduce_sum(tf.cast(tf.not_equal(source, PAD), tf.int32), axis=1)
+        limits = 2 * _lengths(source) + 8 + (0 if prefix is None else _lengths(prefix))
         return beam_search(
             self.model.step,
             state,
             encoded,
             rules,
             beam_size=self.config.beam_size,
-            length_limit=tf.minimum(2 * lengths + 8, self.config.max_length),
+            num_hypotheses=num_hypotheses,
+            length_limit=tf.minimum(limits, self.config.max_length),
+            prefix=prefix,
         )
 
-    def _answer(self, sentences: Any, decoded: Any) -> dict[str, Any]:
-        empty = tf.equal(tf.strings.length(tf.strings.strip(sentences)), 0)
-        texts = self.subwords.decode(decoded.tokens[:, 0])
-        return {
-            "translations": tf.where(empty, "", texts),
-            "scores": decoded.scores[:, 0],
-        }
+
+def _lengths(ids: Any) -> Any:
+    return tf.reduce_sum(tf.cast(tf.not_equal(ids, PAD), tf.int32), axis=1)
 
 
 def separate_punctuation(sentences: Any) -> Any:
@@ -130,40 +180,28 @@ def separate_punctuation(sentences: Any) -> Any:
 
 
 def translate_all(
-    translate: Any,
+    function: Callable[[Any], dict[str, Any]],
     sentences: Sequence[str],
     *,
     batch_size: int = 64,
-    attention: bool = False,
     sort: bool = True,
 ) -> list[dict[str, Any]]:
     """Translate many sentences.
 
     Args:
-        translate: `Translate`, or a SavedModel made from one.
+        function: from `(batch,)` strings to outputs by name, such as `Translate.translate` or a
+            signature of a SavedModel.
         sentences: in any order.
         batch_size: sentences decoded at once.
-        attention: also return what was attended to.
         sort: decode sentences of similar length together, which is faster.
 
     Returns:
         For every sentence, in the order given, its row of every output.
     """
-    function = _function(translate, attention)
-    order = list(range(len(sentences)))
-    if sort:
-        order.sort(key=lambda index: len(sentences[index]))
     rows: list[dict[str, Any]] = [{} for _ in sentences]
-    for start in range(0, len(order), batch_size):
-        indexes = order[start : start + batch_size]
+    for indexes in batches_by_length(sentences, batch_size, sort=sort):
         outputs = function(tf.constant([sentences[index] for index in indexes]))
         arrays = {name: value.numpy() for name, value in outputs.items()}
         for place, index in enumerate(indexes):
             rows[index] = {name: value[place] for name, value in arrays.items()}
     return rows
-
-
-def _function(translate: Any, attention: bool) -> Any:
-    if isinstance(translate, Translate):
-        return translate.translate_with_attention if attention else translate.translate
-    return translate.signatures["with_attention" if attention else "serving_default"]

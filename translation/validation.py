@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 import keras
-import sacrebleu
 
 from translation.config import Config
 from translation.corpus import Corpus
+from translation.quality import bleu_metric
 from translation.subwords import Subwords
 from translation.translate import Translate, translate_all
 
@@ -52,27 +52,20 @@ class ValidationBleu(keras.callbacks.Callback):
             self._translate = Translate(self.model, self._subwords, replace(config, beam_size=1))
         with self._weights(self.model):
             self._translate.load(self.model)
-        rows = translate_all(self._translate, self._corpus.sources, batch_size=128)
+        rows = translate_all(self._translate.translate, self._corpus.sources, batch_size=128)
         hypotheses = [row["translations"].decode() for row in rows]
         self._hypotheses = dict(zip(self._corpus.sources, hypotheses, strict=True))
-        logs["val_bleu"] = bleu(hypotheses, self._corpus.targets, config).score
+        references = [self._corpus.targets]
+        logs["val_bleu"] = bleu_metric(config).corpus_score(hypotheses, references).score
 
     def answer(self, sentence: str) -> str:
         """The last translation of a sentence of the validation set, as text for a person."""
         return f"{sentence} → {self._hypotheses.get(sentence, 'not translated yet')}"
 
+    def get_state(self) -> dict[str, str]:
+        """Return what a resumed run must know: the last translations."""
+        return self._hypotheses
 
-def bleu(hypotheses: list[str], references: list[str], config: Config) -> Any:
-    """BLEU of a corpus (Papineni et al. 2002), by sacreBLEU (Post 2018).
-
-    Args:
-        hypotheses: translations.
-        references: one for each.
-        config: names the tokenizer.
-
-    Returns:
-        sacreBLEU's score.
-    """
-    # `force`: tokenised text is what we have; sacreBLEU's reminder at every call helps nobody.
-    metric = sacrebleu.BLEU(tokenize=config.bleu_tokenizer, force=True)
-    return metric.corpus_score(hypotheses, [references])
+    def set_state(self, state: dict[str, str]) -> None:
+        """Take over what `get_state` returned."""
+        self._hypotheses = state

@@ -75,15 +75,16 @@ class Rules:
     forbidden: tuple[int, ...] = ()
     """Ids that are never chosen, such as padding, start and unknown; the probabilities of the
     others sum to one."""
-    length_penalty: float = 0.6
+    length_penalty: float | Tensor = 0.6
     """Alpha of `((5 + length) / 6) ** alpha`, by which log-probabilities are divided to become
-    scores; 0 compares plain log-probabilities."""
+    scores; 0 compares plain log-probabilities. A tensor of rank 0, such as an input of a graph that
+    tries several, is taken unchecked."""
 
     def __post_init__(self) -> None:
         """Refuse lengths and penalties that make no sense."""
         if self.max_length < 1:
             raise ValueError(f"max_length must be at least 1. Received: {self.max_length}")
-        if self.length_penalty < 0:
+        if not ops.is_tensor(self.length_penalty) and self.length_penalty < 0:
             raise ValueError(f"length_penalty must not be below 0. Received: {self.length_penalty}")
 
     def score(self, log_probability: Tensor, length: Tensor) -> Tensor:

@@ -122,6 +122,12 @@ def resume(
         trim_event_files(run_dir, {})
         return 0
     state, arrays = saved
+    missing = [name for name in stateful if name not in state["callbacks"]]
+    if missing:
+        raise UserError(
+            f"the checkpoint of {run_dir} has no state of {missing[0]}. The code has changed "
+            "since; continue with the version that started the run."
+        )
     _restore(run_dir, model, state["variables"], arrays)
     for name, callback in stateful.items():
         callback.set_state(state["callbacks"][name])

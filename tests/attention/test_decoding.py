@@ -183,6 +183,27 @@ def test_a_beam_that_holds_all_finds_the_true_best(alpha):
     spelled(decoded)
 
 
+@needs_tensorflow
+def test_one_graph_serves_every_length_penalty():
+    import tensorflow as tf
+
+    toy = Toy(9, length=7)
+    encoded = toy.encoded(3)
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.float32)], autograph=False)
+    def decode(alpha):
+        ours = rules(max_length=7, length_penalty=alpha)
+        return run(beam_search, toy, encoded, ours, beam_size=4, num_hypotheses=2)
+
+    found = set()
+    for alpha in (0.0, 0.6, 3.0):
+        ours = rules(max_length=7, length_penalty=alpha)
+        expected = run(beam_search, toy, encoded, ours, beam_size=4, num_hypotheses=2)
+        same(decode(alpha), expected)
+        found.add(tuple(np.array(expected.lengths)[:, 0].tolist()))
+    assert len(found) == 3
+
+
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(
     seed=st.integers(0, 10_000),

@@ -277,6 +277,14 @@ def test_code_that_changed_is_refused(tiny, config, tmp_path):
         with pytest.raises(UserError, match=said):
             resume(run_dir, model, tiny.make_callbacks(run_dir, config))
 
+    class Newcomer(keras.callbacks.Callback):
+        def get_state(self):
+            return {}
+
+    callbacks = [Newcomer(), *tiny.make_callbacks(run_dir, config)]
+    with pytest.raises(UserError, match=r"no state of Newcomer\. The code has changed"):
+        resume(run_dir, tiny.build_model(config), callbacks)
+
 
 def test_mistakes_of_those_who_write_rooms(tiny, config, tmp_path):
     import keras

@@ -8,12 +8,11 @@ from hypothesis import strategies as st
 from translation.alignments import (
     alignment_error_rate,
     links,
-    links_outside,
-    read_alignments,
     shifted,
     symmetrise,
     word_weights,
 )
+from translation.gold import links_outside, read_alignments
 
 link_sets = st.sets(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=12)
 
@@ -184,13 +183,37 @@ def koehn_grow_diag(forward, backward):
     return sorted(alignment)
 
 
+def koehn_final(alignment, directed, joined):
+    """The published pseudo-code's last part, for the links of one direction."""
+    alignment = set(alignment)
+    for e_new in range(6):
+        for f_new in range(6):
+            e_free = all(target != e_new for _, target in alignment)
+            f_free = all(source != f_new for source, _ in alignment)
+            free = (e_free and f_free) if joined else (e_free or f_free)
+            if free and (f_new, e_new) in directed:
+                alignment.add((f_new, e_new))
+    return sorted(alignment)
+
+
 @given(link_sets, link_sets, st.booleans())
-def test_grow_diag_is_the_published_procedure(forward, backward, overlap):
+def test_growing_is_the_published_procedure(forward, backward, overlap):
     if overlap:
         backward = backward | set(sorted(forward)[::2])
     grown = symmetrise(forward, backward, method="grow_diag")
     assert grown == koehn_grow_diag(forward, backward)
     assert forward & backward <= set(grown) <= forward | backward
+    for method, joined in (("grow_diag_final", False), ("grow_diag_final_and", True)):
+        expected = koehn_final(koehn_final(grown, forward, joined), backward, joined)
+        assert symmetrise(forward, backward, method=method) == expected
+
+
+def test_the_last_part_adds_what_touches_nothing():
+    forward, backward = [(0, 0), (3, 1)], [(0, 0), (3, 1), (0, 2), (5, 5)]
+    assert symmetrise(forward, backward) == [(0, 0), (3, 1)]
+    final = symmetrise(forward, backward, method="grow_diag_final")
+    assert final == [(0, 0), (0, 2), (3, 1), (5, 5)]
+    assert symmetrise(forward, backward, method="grow_diag_final_and") == [(0, 0), (3, 1), (5, 5)]
 
 
 def test_symmetrise_refuses_an_unknown_method():

@@ -18,6 +18,10 @@ from translation.config import DEMO, TINY, Config
         ({"dataset": "files"}, "Received: no --data-dir"),
         ({"precision": "float16"}, "--precision must be float32 or mixed_bfloat16"),
         ({"source_language": "de"}, "must differ. Received: de twice"),
+        (
+            {"source_language": "fr"},
+            "has English (en) and German (de). Received: --source-language",
+        ),
         ({"learning_rate": -1.0}, "--learning-rate cannot be negative. Received: -1.0"),
         ({"bleu_tokenizer": "intl"}, "--bleu-tokenizer must be none or 13a. Received: intl"),
     ],

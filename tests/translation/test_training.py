@@ -8,10 +8,12 @@ import pytest
 
 from attention_apps.running.command import UserError
 from attention_apps.running.flags import RunOptions
-from attention_apps.running.runs import load_run, read_config
+from attention_apps.running.runs import create_run, load_run, read_config
 from translation.config import TINY, Config
+from translation.corpus import Corpus
 from translation.starting_point import starting_point
-from translation.train import SUBWORDS, train
+from translation.train import SUBWORDS, main, train
+from translation.validation import ValidationBleu
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +92,18 @@ def test_a_run_of_before_guided_attention_goes_on_without_it(first, tmp_path):
     config = read_config(tmp_path, "translation", Config)
     assert (config.alignment_weight, config.subword_dropout, config.r_drop_weight) == (0, 0, 0)
     assert Config().alignment_weight > 0
+
+
+def test_the_demonstration_cannot_be_asked_for_beside_resume(tmp_path):
+    run_dir = create_run("translation", TINY, runs_dir=tmp_path)
+    with pytest.raises(UserError, match=r"Received: --demo beside --resume\. Leave --demo out"):
+        main(["--demo", "--resume", str(run_dir)])
+
+
+def test_a_resumed_run_still_knows_the_last_translations():
+    corpus = Corpus("val", ["the dog"], ["der Hund"])
+    before, after = (ValidationBleu(TINY, None, corpus) for _ in range(2))
+    before.set_state({"the dog": "der Hund ."})
+    after.set_state(json.loads(json.dumps(before.get_state())))
+    assert after.answer("the dog") == "the dog → der Hund ."
+    assert after.answer("the cat") == "the cat → not translated yet"

@@ -15,11 +15,13 @@ from translation.corpus import Corpus
 from translation.data import read_corpora
 from translation.forced import ForcedAttention
 from translation.model import END, PAD
+from translation.ordering import batches_by_length
 from translation.predict import Options, read_sentences
 from translation.readout import ReadOut
 from translation.subwords import Subwords
 from translation.train import SUBWORDS
 from translation.translate import Translate, separate_punctuation, translate_all
+from translation.tuning import with_chosen_penalty
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ def subwords(run):
 
 @pytest.fixture(scope="module")
 def translate(run, subwords):
-    return Translate(run.model, subwords, run.config)
+    return Translate(run.model, subwords, with_chosen_penalty(run.config, run.metrics))
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +46,8 @@ def sentences(run):
 
 
 def test_the_batch_a_sentence_is_in_does_not_change_its_answer(translate, sentences):
-    together = translate_all(translate, sentences, batch_size=40)
-    apart = translate_all(translate, sentences[::-1], batch_size=7, sort=False)[::-1]
+    together = translate_all(translate.translate, sentences, batch_size=40)
+    apart = translate_all(translate.translate, sentences[::-1], batch_size=7, sort=False)[::-1]
     for one, other in zip(together, apart, strict=True):
         assert one["translations"] == other["translations"]
         assert one["scores"] == pytest.approx(other["scores"], abs=1e-5)
@@ -66,7 +68,7 @@ def test_an_empty_sentence_gives_an_empty_answer(translate):
 
 
 def test_attention_belongs_to_the_answer(translate, subwords, run, sentences):
-    rows = translate_all(translate, sentences[:6], attention=True)
+    rows = translate_all(translate.translate_with_attention, sentences[:6])
     answers = [row["translations"].decode() for row in rows]
     forced = ForcedAttention(translate.model, subwords)
     pairs = forced.maps(Corpus("own", sentences[:6], answers))
@@ -91,7 +93,7 @@ def test_the_alignment_shown_is_the_one_that_was_evaluated(run, translate, subwo
     )
     way = ReadOut.of(card["labels"]["alignment"])
     forced = ForcedAttention(translate.model, subwords)
-    rows = translate_all(translate, sentences[:12], attention=True)
+    rows = translate_all(translate.translate_with_attention, sentences[:12])
     compared = 0
     for row, sentence in zip(rows, sentences, strict=False):
         answer = predict.read_answer(row, way)
@@ -180,6 +182,113 @@ def test_predict_reads_files_and_notes_unknown_characters(run, tmp_path, capsys)
     assert "sentence 2" in captured.err
 
 
+def test_several_translations_come_best_first_and_the_best_is_the_one_of_before(
+    translate, sentences
+):
+    few = tf.constant(sentences[:8])
+    best = translate.translate_with_attention(few)
+    several = translate.hypotheses(few, num_hypotheses=2)
+    assert several["translations"].shape == (8, 2)
+    np.testing.assert_array_equal(several["translations"][:, 0], best["translations"])
+    length = best["attention"].shape[3]
+    np.testing.assert_allclose(
+        several["attention"][:, 0, :, :, :length], best["attention"], atol=1e-5
+    )
+    scores = several["scores"].numpy()
+    assert (scores[:, 0] >= scores[:, 1]).all()
+    for one, other in several["translations"].numpy():
+        assert one != other
+
+
+def test_another_length_penalty_divides_by_another_length(translate, sentences):
+    few = tf.constant(sentences[:8])
+    plain = translate.translate_with_penalty(few, tf.constant(0.0))
+    own = translate.config.length_penalty
+    for name, values in translate.translate_with_penalty(few, tf.constant(own)).items():
+        expected = translate.translate(few)[name].numpy()
+        if name == "scores":
+            np.testing.assert_allclose(values, expected, atol=1e-5)
+        else:
+            np.testing.assert_array_equal(values, expected)
+    assert (plain["scores"].numpy() < translate.translate(few)["scores"].numpy()).all()
+
+
+@pytest.mark.parametrize("prefix", ["Die alte Frau", "Der", "Das Kind liest das"])
+def test_translations_begin_with_what_is_forced(translate, subwords, sentences, prefix):
+    few = tf.constant(sentences[:5])
+    forced = translate.hypotheses(
+        few, num_hypotheses=2, prefixes=tf.constant([prefix, "", prefix, "", ""])
+    )
+    free = translate.hypotheses(few, num_hypotheses=2)
+    ids = subwords.encode_all([prefix]).to_list()[0]
+    for row in range(5):
+        if row in (0, 2):
+            assert forced["target_ids"].numpy()[row, :, : len(ids)].tolist() == [ids, ids]
+            for text in forced["translations"].numpy()[row]:
+                assert text.decode().startswith(prefix)
+        else:
+            np.testing.assert_array_equal(forced["translations"][row], free["translations"][row])
+
+
+def test_a_forced_beginning_may_be_longer_than_the_translation_would_be(translate, subwords):
+    prefix = "der Hund sieht die Katze und " * 3
+    num_ids = len(subwords.encode_all([prefix]).to_list()[0])
+    found = translate.hypotheses(tf.constant(["Run ."]), prefixes=tf.constant([prefix]))
+    assert found["translations"].numpy()[0, 0].decode().startswith(prefix.strip())
+    assert int(tf.reduce_sum(tf.cast(found["target_ids"] != PAD, tf.int32))) > num_ids
+
+
+def test_predict_gives_several_lines_for_a_sentence(run, tmp_path, capsys):
+    texts = ["The old man reads the book .", "The dog runs .", "The child sleeps ."]
+    (tmp_path / "in.txt").write_text("\n".join(texts), "utf-8")
+    flags = ["--run-dir", str(run.run_dir), "--file", str(tmp_path / "in.txt"), "--n-best", "2"]
+    assert predict.main([*flags, "--prefix", "Der"]) == 0
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [line[0] for line in lines] == ["1", "1", "2", "2", "3", "3"]
+    assert all(line[2].startswith("Der") for line in lines)
+    assert all(float(a[1]) >= float(b[1]) for a, b in zip(lines[::2], lines[1::2], strict=True))
+    assert predict.main(["--run-dir", str(run.run_dir), texts[1], "--n-best", "2"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("→ ") == 2
+    assert any(shade in shown for shade in "░▒▓█")
+
+
+def test_predict_answers_in_the_order_of_the_lines(run, tmp_path, capsys, monkeypatch):
+    """Sorted by length inside windows, by two sentences at once, and given back in order."""
+    monkeypatch.setattr(predict, "WINDOW", 2)
+    texts = read_corpora(run.config)[1].sources[:11]
+    (tmp_path / "in.txt").write_text("\n".join(texts), "utf-8")
+    flags = ["--run-dir", str(run.run_dir), "--file", str(tmp_path / "in.txt")]
+    assert predict.main([*flags, "--batch-size", "2"]) == 0
+    sorted_lines = capsys.readouterr().out.splitlines()
+    assert predict.main([*flags, "--batch-size", "11"]) == 0
+    assert capsys.readouterr().out.splitlines() == sorted_lines
+    assert len(set(sorted_lines)) > 3
+
+
+def test_sentences_of_similar_length_share_a_batch():
+    texts = ["a" * n for n in (5, 1, 9, 2, 8)]
+    assert batches_by_length(texts, 2) == [[1, 3], [0, 4], [2]]
+    assert batches_by_length(texts, 2, sort=False) == [[0, 1], [2, 3], [4]]
+    assert batches_by_length([], 2) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--prefix", "🙂"], "--prefix has characters the model never saw. Received: '🙂'"),
+        (["--prefix", "der Hund " * 60], "subwords of the longest translation. Received:"),
+        (["--n-best", "0"], "--n-best must be at least 1. Received: 0"),
+        (["--batch-size", "0"], "--batch-size must be at least 1. Received: 0"),
+    ],
+)
+def test_predict_refuses_flags_in_one_line(run, flags, message):
+    with pytest.raises(UserError) as refusal:
+        predict.main(["--run-dir", str(run.run_dir), "The dog runs .", *flags])
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
 def test_predict_reads_standard_input(tmp_path):
     class Stream:
         def __init__(self, raw):
@@ -203,3 +312,5 @@ def test_the_card_says_what_the_model_is(run):
     assert card["figures"]["test"]["bleu"] == run.metrics["test"]["test"]["bleu"]
     assert "floor_copy_source_bleu" in card["floors"]["test"]
     assert card["labels"]["alignment"] == run.metrics["alignment"]
+    chosen = run.metrics["decoding"]["length_penalty"]
+    assert card["decoding"] == {"beam_size": run.config.beam_size, "length_penalty": chosen}
