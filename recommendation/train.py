@@ -19,6 +19,46 @@ from recommendation.config import DEMO, ROOM, Config
 PROBE_HISTORIES = 4
 
 
+def compiled_model(config: Config, splits: Any, num_steps: int) -> Any:
+    """Build the model with its objective and optimizer.
+
+    Args:
+        config: the room's configuration.
+        splits: whose catalogue and counts are used.
+        num_steps: of the whole training, over which the learning rate rises and falls.
+
+    Returns:
+        The model, its weights drawn from the seed that was set last.
+
+    Raises:
+        UserError: for an attention that is unknown or makes no sense.
+    """
+    import keras
+
+    from attention_apps.running.schedule import WarmupCooldown
+    from recommendation.losses import make_loss
+    from recommendation.model import build_model
+
+    try:
+        model = build_model(config, len(splits.interactions.items))
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    model.objective = make_loss(config, splits.training_counts()[1:])
+    schedule = WarmupCooldown(
+        config.learning_rate, config.warmup_steps, num_steps, config.cooldown_share
+    )
+    model.compile(
+        optimizer=keras.optimizers.AdamW(
+            schedule,
+            beta_2=0.98,
+            weight_decay=config.weight_decay,
+            use_ema=config.average_momentum > 0,
+            ema_momentum=config.average_momentum,
+        )
+    )
+    return model
+
+
 def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
     """Train one run to its end, or continue it.
 
@@ -32,8 +72,6 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
     Raises:
         UserError: for data or flags that cannot be used.
     """
-    import keras
-
     from attention_apps.observation.tensorboard import AttentionLog
     from attention_apps.running.averaging import averaged_weights
     from attention_apps.running.best_model import BestModel
@@ -43,19 +81,23 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
     from attention_apps.running.progress import Progress
     from attention_apps.running.runs import create_run, finish_run, set_seed
     from attention_apps.running.scalars import EpochScalars
-    from attention_apps.running.schedule import WarmupCooldown
     from recommendation.attention_maps import Probe, attention_maps
     from recommendation.batches import Batches
     from recommendation.data import load
-    from recommendation.losses import make_loss
-    from recommendation.model import build_model
-    from recommendation.starting_point import read_items, starting_point, take_over, write_items
+    from recommendation.starting_point import (
+        ITEMS,
+        read_items,
+        starting_point,
+        take_over,
+        write_items,
+    )
     from recommendation.validation import MONITOR, ValidationRanking
 
     options = options or RunOptions()
     began = time.monotonic()
     first = starting_point(config) if config.init_from else None
-    known = options.resume or (first.run_dir if first else None)
+    earlier = [options.resume, first.run_dir if first else None]
+    known = next((d for d in earlier if d is not None and (d / ITEMS).exists()), None)
     splits = load(config, read_items(known).keys if known else ())
     items = splits.interactions.items
     for note in (*splits.interactions.notes, *splits.notes):
@@ -63,28 +105,9 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
     batches = Batches(config, splits)
     # Behind the data: reading it may draw random numbers, the first time others than the next.
     set_seed(config.seed)
-    try:
-        model = build_model(config, len(items))
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    model = compiled_model(config, splits, config.epochs * batches.steps_per_epoch)
     run_dir = options.resume or create_run(ROOM, config, runs_dir=options.runs_dir)
     write_items(run_dir, items)
-    model.objective = make_loss(config, splits.training_counts()[1:])
-    schedule = WarmupCooldown(
-        config.learning_rate,
-        config.warmup_steps,
-        config.epochs * batches.steps_per_epoch,
-        config.cooldown_share,
-    )
-    model.compile(
-        optimizer=keras.optimizers.AdamW(
-            schedule,
-            beta_2=0.98,
-            weight_decay=config.weight_decay,
-            use_ema=config.average_momentum > 0,
-            ema_momentum=config.average_momentum or 0.99,
-        )
-    )
     kept_weights = averaged_weights if config.average_momentum else None
     validation = ValidationRanking(config, splits.validation, kept_weights)
     before = {}

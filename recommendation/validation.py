@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import keras
+import numpy as np
 
 from recommendation.config import Config
 from recommendation.metrics import figures, rank
@@ -62,6 +63,6 @@ class ValidationRanking(keras.callbacks.Callback):
         if self._scorer is None:
             return f"{target}: not asked yet"
         scores = self._scorer([self._cases.history(case)])[0]
-        scores[self._cases.history(case)] = float("-inf")
-        best = [items.title(int(item)) for item in (-scores).argsort(kind="stable")[:5]]
-        return f"{target} ← {', '.join(best)}"
+        scores[self._cases.history(case)] = -np.inf
+        best = [i for i in (-scores).argsort(kind="stable")[:5] if np.isfinite(scores[i])]
+        return f"{target} ← {', '.join(items.title(int(item)) for item in best)}"
