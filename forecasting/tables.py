@@ -122,7 +122,7 @@ class Table:
                 f"{self.where(row)}, column {column}, must hold a number. "
                 f"Received: {cells.iloc[row]!r}"
             )
-        return pd.to_numeric(cells.where(~_missing(cells), "nan")).to_numpy(np.float64)
+        return pd.to_numeric(cells, errors="coerce").to_numpy(np.float64, na_value=np.nan)
 
     def text(self, column: str) -> str:
         """The one text that a column holds.
