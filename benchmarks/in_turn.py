@@ -14,13 +14,14 @@ from attention_apps.running.command import UserError
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def rate(way: str, command: Sequence[str]) -> float:
-    """Run one measurement in a process of its own.
+def rate(way: str, command: Sequence[str], unit: str) -> float:
+    """Run one measurement in a process of its own and print it.
 
     Args:
         way: its name.
         command: prints as its last line JSON with the `count` of things done and the `cpu_seconds`
-            they took.
+            they took; whatever else it holds is printed.
+        unit: what is counted.
 
     Returns:
         Things per second of CPU time.
@@ -36,7 +37,10 @@ def rate(way: str, command: Sequence[str]) -> float:
         reason = (ended.stderr.strip().splitlines() or ["nothing"])[-1]
         raise UserError(f"{way} ended with status {ended.returncode} and said: {reason}")
     found = json.loads(ended.stdout.strip().splitlines()[-1])
-    return found["count"] / found["cpu_seconds"]
+    per_second = found.pop("count") / found.pop("cpu_seconds")
+    about = "".join(f", {name} {value:,.7g}" for name, value in found.items())
+    print(f"{way:16}{per_second:10.4g} {unit} per CPU-second{about}", flush=True)
+    return per_second
 
 
 def measure_in_turn(
@@ -55,10 +59,8 @@ def measure_in_turn(
     rates: dict[str, list[float]] = {way: [] for way in commands}
     for number in range(rounds):
         for way, command in commands.items():
-            found = rate(way, command)
-            rates[way].append(found)
-            where = f"round {number + 1}/{rounds}"
-            print(f"{where}  {way:16}{found:10.4g} {unit} per CPU-second", flush=True)
+            print(f"round {number + 1}/{rounds}  ", end="", flush=True)
+            rates[way].append(rate(way, command, unit))
     last = list(commands)[-1]
     for way in commands:
         ratios = [one / other for one, other in zip(rates[way], rates[last], strict=True)]

@@ -1,4 +1,4 @@
-"""How fast recommendation trains, beside RecTools: seconds of CPU time for an epoch.
+"""How fast recommendation trains, beside RecTools: epochs per second of CPU time.
 
 python -m benchmarks.recommendation_training --data-dir data/movielens-1m --peer-python PATH
 
@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,12 +19,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from attention_apps.running.command import UserError, quiet_start, run_command
+from attention_apps.running.command import quiet_start, run_command
 from attention_apps.running.flags import parse
+from benchmarks.in_turn import ROOT, measure_in_turn
 from recommendation.config import Config
-
-ROOT = Path(__file__).resolve().parent.parent
-WAYS = ("float32", "mixed_bfloat16", "rectools")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,9 +69,8 @@ def measure_ours(options: Options, precision: str) -> dict[str, float]:
         precision: as the flag names it.
 
     Returns:
-        `cpu_seconds` of an epoch, `loss` of the last and the number of `weights`.
+        The `count` of epochs, their `cpu_seconds`, `loss` of the last and number of `weights`.
     """
-    quiet_start()
     import keras
 
     from attention_apps.running.runs import set_seed
@@ -103,7 +98,8 @@ def measure_ours(options: Options, precision: str) -> dict[str, float]:
         verbose=0,
     )
     return {
-        "cpu_seconds": (spent[-1] - spent[0]) / options.epochs,
+        "count": options.epochs,
+        "cpu_seconds": spent[-1] - spent[0],
         "loss": history.history["loss"][-1],
         "weights": model.count_params(),
     }
@@ -129,68 +125,28 @@ def peer_settings(options: Options, folder: Path) -> dict[str, Any]:
     }
 
 
-def measure(options: Options, way: str, settings: Path) -> dict[str, float]:
-    """Time one way in a process of its own.
-
-    Args:
-        options: the command's.
-        way: one of `WAYS`.
-        settings: what `peer_settings` gave, as a file.
-
-    Returns:
-        As `measure_ours`.
-
-    Raises:
-        UserError: when the process fails.
-    """
-    if way == "rectools":
-        script = ROOT / "benchmarks" / "peers" / "rectools_training.py"
-        command = [options.peer_python, str(script), str(settings)]
-    else:
-        flags = {
-            f"--{name.replace('_', '-')}": str(value)
-            for name, value in dataclasses.asdict(options).items()
-            if name not in ("peer_python", "measure")
-        }
-        command = [sys.executable, "-m", "benchmarks.recommendation_training", "--measure", way]
-        command += [part for flag in flags.items() for part in flag]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    if ended.returncode:
-        reason = (ended.stderr.strip().splitlines() or ["nothing"])[-1]
-        raise UserError(f"{way} ended with status {ended.returncode} and said: {reason}")
-    return json.loads(ended.stdout.strip().splitlines()[-1])
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure in turn and print CPU-seconds and their ratios, pair by pair."""
+    """Measure in turn and print rates and ratios."""
     options = parse(
         Options, argv, prog="python -m benchmarks.recommendation_training", description=__doc__
     )
+    quiet_start()
     if options.measure:
         print(json.dumps(measure_ours(options, options.measure)))
         return 0
-    quiet_start()
-    ways = [way for way in WAYS if way != "rectools" or options.peer_python]
-    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    commands = {}
+    for way in ("float32", "mixed_bfloat16"):
+        commands[way] = [sys.executable, "-m", "benchmarks.recommendation_training"]
+        commands[way] += ["--measure", way]
+        for name in ("data_dir", "interactions_name", "epochs", "dim"):
+            commands[way] += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
     with tempfile.TemporaryDirectory() as folder:
-        settings = Path(folder) / "settings.json"
-        settings.write_text(json.dumps(peer_settings(options, Path(folder))), encoding="utf-8")
-        for number in range(options.rounds):
-            for way in ways:
-                found = measure(options, way, settings)
-                seconds[way].append(found["cpu_seconds"])
-                print(
-                    f"round {number + 1}/{options.rounds}  {way:15}{seconds[way][-1]:8.1f} "
-                    f"CPU-seconds an epoch, loss {found['loss']:.3f}, {found['weights']:,} weights",
-                    flush=True,
-                )
-    for way in ways:
-        ratios = [peer / own for own, peer in zip(seconds[way], seconds[ways[-1]], strict=True)]
-        print(
-            f"{way:15} median {statistics.median(seconds[way]):8.1f}   {ways[-1]} takes "
-            f"{statistics.median(ratios):.2f} times as much ({min(ratios):.2f} to "
-            f"{max(ratios):.2f})"
-        )
+        if options.peer_python:
+            settings = Path(folder) / "settings.json"
+            settings.write_text(json.dumps(peer_settings(options, Path(folder))), encoding="utf-8")
+            script = str(ROOT / "benchmarks" / "peers" / "rectools_training.py")
+            commands["rectools"] = [options.peer_python, script, str(settings)]
+        measure_in_turn(commands, rounds=options.rounds, unit="epochs")
     return 0
 
 

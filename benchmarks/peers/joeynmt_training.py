@@ -86,10 +86,9 @@ def main() -> None:
             seen["began"] = time.process_time()
         if seen["steps"] == last:
             seconds = time.process_time() - seen["began"]
-            print(
-                json.dumps({"count": seen["words"], "cpu_seconds": seconds}),
-                flush=True,
-            )
+            weights = sum(p.numel() for p in manager.model.parameters() if p.requires_grad)
+            answer = {"count": seen["words"], "cpu_seconds": seconds, "weights": weights}
+            print(json.dumps(answer), flush=True)
             os._exit(0)
         if seen["steps"] >= first:
             pieces = manager.model.trg_vocab._itos

@@ -68,7 +68,8 @@ def main() -> None:
     weights = sum(p.numel() for p in model.torch_model.parameters() if p.requires_grad)
     steps = len(watch.losses) // len(watch.spent)
     answer = {
-        "cpu_seconds": (watch.spent[-1] - watch.spent[0]) / settings["counted_epochs"],
+        "count": settings["counted_epochs"],
+        "cpu_seconds": watch.spent[-1] - watch.spent[0],
         "loss": sum(watch.losses[-steps:]) / steps,
         "weights": weights,
     }
