@@ -90,6 +90,42 @@ def test_steps_equal_one_call_and_attend_to_what_it_reports(model):
     assert not np.array(reported)[1, ..., 4:].any()
 
 
+@pytest.mark.parametrize(
+    ("attention", "feeding"), [("additive", True), ("general", True), ("dot", False)]
+)
+def test_a_decoder_does_in_its_order_what_its_paper_says(attention, feeding):
+    keras.utils.set_random_seed(3)
+    config = replace(CONFIG, cross_attention=attention, input_feeding=feeding)
+    decoder = build_model(config).decoder
+    embedded, encoded = (RNG.normal(size=(3, n, CONFIG.dim)).astype("float32") for n in (5, 6))
+    key_mask = SOURCE != PAD
+    outputs, weights = decoder(embedded, encoded, key_mask)
+
+    def attend(state):
+        context, its_weights = decoder.cross_attention(state[:, None], encoded, key_mask)
+        return np.array(context)[:, 0], np.array(its_weights)[:, :, 0]
+
+    def dense(layer, *parts):
+        return np.tanh(np.concatenate(parts, -1) @ layer.kernel.numpy() + layer.bias.numpy())
+
+    mean = [row[mask].mean(0) for row, mask in zip(encoded, key_mask, strict=True)]
+    state = dense(decoder.start[0], np.array(mean))
+    output = np.zeros_like(state)
+    for step in range(5):
+        token = embedded[:, step]
+        if attention == "additive":  # Bahdanau: the state before the step asks.
+            context, its_weights = attend(state)
+            state = np.array(decoder.cells[0](np.concatenate([token, context], -1), [state])[0])
+            output = dense(decoder.combine, state, context, token)
+        else:  # Luong: the state after the step asks.
+            read = np.concatenate([token, output], -1) if feeding else token
+            state = np.array(decoder.cells[0](read, [state])[0])
+            context, its_weights = attend(state)
+            output = dense(decoder.combine, context, state)
+        np.testing.assert_allclose(np.array(outputs)[:, step], output, atol=1e-5)
+        np.testing.assert_allclose(np.array(weights)[:, :, step], its_weights, atol=1e-5)
+
+
 def test_order_matters_in_source_and_target(model):
     swapped = SOURCE.copy()
     swapped[:, [0, 1]] = swapped[:, [1, 0]]
