@@ -1,5 +1,7 @@
 """The recurrent translator: masks, causality, cached steps, learning, choices of attention."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import keras
@@ -11,13 +13,14 @@ from attention_apps.observation.events import read_records
 from attention_apps.observation.observe import observe
 from attention_apps.running.command import UserError
 from attention_apps.running.flags import RunOptions
+from benchmarks.demo import ROOT
 from translation import predict
 from translation.config import EXAMPLE, TINY
 from translation.evaluate import evaluate
-from translation.export import export
 from translation.losses import SmoothedCrossEntropy
-from translation.model import PAD, START, build_model
+from translation.model import build_model
 from translation.train import main, train
+from translation.words import PAD, START
 
 SIZE = 20
 CONFIG = replace(TINY, model="rnn", vocabulary_size=SIZE, dim=16, dropout_rate=0.0)
@@ -231,14 +234,19 @@ def test_a_run_is_trained_read_exported_and_asked_as_any_other(embedded_data, tm
     metrics = evaluate(run_dir)["test"]
     assert all(0 <= figures["alignment_error_raw"] <= 1 for figures in metrics.values())
     assert (run_dir / "evaluation" / "attention.png").exists()
-    export(run_dir, parity_sentences=40)
-    assert "40 sentences: the export answers as Python does" in capsys.readouterr().out
+    # A process of its own knows the model only by what the room imports.
+    command = [sys.executable, "-m", "translation.export", "--run-dir", str(run_dir)]
+    answer = subprocess.run(
+        [*command, "--parity-sentences", "40"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "40 sentences: the export answers as Python does" in answer.stdout
     records = read_records(run_dir / "attention")
     assert {record.weights.shape[0] for record in records} == {1}
     # Each row belongs to the token that was predicted, gold included.
     assert {record.query.labels[-1] for record in records} == {"</s>"}
     assert all((record.gold.sum(axis=-1)[:-1] > 0).mean() > 0.5 for record in records)
     assert not any(record.gold[-1].any() for record in records)
+    capsys.readouterr()
     assert predict.main(["--run-dir", str(run_dir), EXAMPLE]) == 0
     assert "alignment:" in capsys.readouterr().out
 
