@@ -64,7 +64,8 @@ def measure_ours(options: Options, *, cached: bool) -> dict[str, float]:
     import tensorflow as tf
 
     from attention_apps.attention.decoding import Rules, beam_search
-    from translation.model import END, PAD, START, UNKNOWN, build_model
+    from translation.model import build_model
+    from translation.words import END, PAD, START, UNKNOWN
 
     keras.utils.set_random_seed(1)
     model = build_model(Config(vocabulary_size=options.vocabulary_size))

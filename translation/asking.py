@@ -83,11 +83,11 @@ def of_run(run_dir: Path, *, num_hypotheses: int, prefix: str) -> Asked:
 
     from attention_apps.running.runs import load_run
     from translation.forced import ForcedAttention
-    from translation.model import UNKNOWN
     from translation.subwords import Subwords
     from translation.train import SUBWORDS
     from translation.translate import SENTENCES, Translate
     from translation.tuning import with_chosen_penalty
+    from translation.words import UNKNOWN
 
     run = load_run(run_dir, ROOM, Config)
     subwords = Subwords.read(run.run_dir / SUBWORDS)

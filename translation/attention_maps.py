@@ -13,10 +13,9 @@ from attention_apps.observation.record import AttentionRecord, Axis
 from translation.alignments import Link
 from translation.corpus import Corpus
 from translation.forced import ForcedAttention, padded
-from translation.model import END, START
 from translation.readout import ReadOut
 from translation.subwords import Subwords
-from translation.words import SPECIAL, words_of
+from translation.words import END, SPECIAL, START, words_of
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from attention_apps.running.command import UserError
 from translation.alignments import Link
 from translation.config import Config
 from translation.corpus import Corpus
-from translation.model import END, PAD, START
 from translation.subwords import Subwords
+from translation.words import END, PAD, START
 
 
 class Batches:

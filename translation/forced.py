@@ -11,10 +11,10 @@ import tensorflow as tf
 from attention_apps.observation.observe import observe
 from translation.alignments import Link
 from translation.corpus import Corpus
-from translation.model import END, PAD, START, Translator
+from translation.model import Translator
 from translation.readout import ReadOut
 from translation.subwords import Subwords
-from translation.words import words_of
+from translation.words import END, PAD, START, words_of
 
 
 class ForcedAttention:

@@ -15,8 +15,8 @@ from attention_apps.attention.positions import SinusoidalPositions
 from attention_apps.attention.reporting import listening
 from translation.config import Config
 from translation.losses import guided_attention
-
-PAD, START, END, UNKNOWN = 0, 1, 2, 3
+from translation.recurrent import RecurrentTranslator
+from translation.words import PAD
 
 
 @keras.saving.register_keras_serializable("attention_apps.translation")
@@ -284,9 +284,6 @@ def build_model(config: Config) -> keras.Model:
     }
     model: keras.Model
     if config.model == "rnn":
-        # Here, because that file needs the ids that this one names.
-        from translation.recurrent import RecurrentTranslator
-
         model = RecurrentTranslator(
             cell=config.rnn_cell, input_feeding=config.input_feeding, **sizes
         )

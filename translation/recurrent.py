@@ -10,8 +10,8 @@ from keras import ops
 
 from attention_apps.attention.mechanism import parse_mechanism
 from translation.losses import guided_attention
-from translation.model import PAD
 from translation.recurrent_decoder import RecurrentDecoder
+from translation.words import PAD
 
 LAYERS = {"gru": keras.layers.GRU, "lstm": keras.layers.LSTM}
 

@@ -15,8 +15,7 @@ import sentencepiece
 import tensorflow as tf
 from sentencepiece import sentencepiece_model_pb2
 
-from translation.model import END, PAD, START, UNKNOWN
-from translation.words import SPACE
+from translation.words import END, PAD, SPACE, START, UNKNOWN
 
 _drawing = threading.Lock()
 

@@ -11,9 +11,10 @@ import tensorflow as tf
 from attention_apps.attention.decoding import Rules, beam_search
 from translation.batches import pad_sources
 from translation.config import Config
-from translation.model import END, PAD, START, UNKNOWN, Translator, build_model
+from translation.model import Translator, build_model
 from translation.ordering import batches_by_length
 from translation.subwords import Subwords
+from translation.words import END, PAD, START, UNKNOWN
 
 SENTENCES = tf.TensorSpec([None], tf.string, name="sentences")
 LENGTH_PENALTY = tf.TensorSpec([], tf.float32, name="length_penalty")

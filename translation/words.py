@@ -1,4 +1,4 @@
-"""From the texts of subwords to the words they belong to."""
+"""Special subwords, and from the texts of subwords to the words they belong to."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import numpy as np
 
 SPACE = "▁"
 """The mark with which a subword opens a word."""
+PAD, START, END, UNKNOWN = 0, 1, 2, 3
+"""Ids with which every vocabulary begins."""
 SPECIAL = ("", "<s>", "</s>")
 """Texts of padding, start and end."""
 

@@ -8,9 +8,8 @@ import pytest
 from translation.batches import Batches
 from translation.config import Config
 from translation.corpus import Corpus
-from translation.model import END, PAD, START
 from translation.subwords import Subwords
-from translation.words import words_of
+from translation.words import END, PAD, START, words_of
 
 WORDS = "der die ein eine Hund Katze Haus Baum läuft sieht kennt schön alt groß . ,".split()  # noqa: SIM905
 RNG = np.random.default_rng(0)

@@ -12,9 +12,8 @@ from attention_apps.running.command import UserError
 from translation.config import Config
 from translation.corpus import Corpus
 from translation.data import load, read_corpora, read_files
-from translation.model import END, PAD
 from translation.subwords import Subwords
-from translation.words import words_of
+from translation.words import END, PAD, words_of
 
 WORDS = "der die ein eine Hund Katze Haus Baum läuft sieht kennt schön alt groß . ,".split()  # noqa: SIM905
 RNG = np.random.default_rng(0)

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from translation.config import TINY
 from translation.losses import SmoothedCrossEntropy
-from translation.model import PAD, START, build_model
+from translation.model import build_model
+from translation.words import PAD, START
 
 SIZE = 20
 CONFIG = replace(TINY, vocabulary_size=SIZE, num_encoder_layers=2, num_decoder_layers=2, dim=16)

@@ -1,5 +1,7 @@
 """The recurrent translator: masks, causality, cached steps, learning, choices of attention."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import keras
@@ -11,13 +13,14 @@ from attention_apps.observation.events import read_records
 from attention_apps.observation.observe import observe
 from attention_apps.running.command import UserError
 from attention_apps.running.flags import RunOptions
+from benchmarks.demo import ROOT
 from translation import predict
 from translation.config import EXAMPLE, TINY
 from translation.evaluate import evaluate
-from translation.export import export
 from translation.losses import SmoothedCrossEntropy
-from translation.model import PAD, START, build_model
+from translation.model import build_model
 from translation.train import main, train
+from translation.words import PAD, START
 
 SIZE = 20
 CONFIG = replace(TINY, model="rnn", vocabulary_size=SIZE, dim=16, dropout_rate=0.0)
@@ -88,6 +91,42 @@ def test_steps_equal_one_call_and_attend_to_what_it_reports(model):
         np.testing.assert_allclose(weights[:, 0], reported[:, :, position], atol=1e-5)
     np.testing.assert_allclose(np.array(reported).sum(-1), 1, atol=1e-5)
     assert not np.array(reported)[1, ..., 4:].any()
+
+
+@pytest.mark.parametrize(
+    ("attention", "feeding"), [("additive", True), ("general", True), ("dot", False)]
+)
+def test_a_decoder_does_in_its_order_what_its_paper_says(attention, feeding):
+    keras.utils.set_random_seed(3)
+    config = replace(CONFIG, cross_attention=attention, input_feeding=feeding)
+    decoder = build_model(config).decoder
+    embedded, encoded = (RNG.normal(size=(3, n, CONFIG.dim)).astype("float32") for n in (5, 6))
+    key_mask = SOURCE != PAD
+    outputs, weights = decoder(embedded, encoded, key_mask)
+
+    def attend(state):
+        context, its_weights = decoder.cross_attention(state[:, None], encoded, key_mask)
+        return np.array(context)[:, 0], np.array(its_weights)[:, :, 0]
+
+    def dense(layer, *parts):
+        return np.tanh(np.concatenate(parts, -1) @ layer.kernel.numpy() + layer.bias.numpy())
+
+    mean = [row[mask].mean(0) for row, mask in zip(encoded, key_mask, strict=True)]
+    state = dense(decoder.start[0], np.array(mean))
+    output = np.zeros_like(state)
+    for step in range(5):
+        token = embedded[:, step]
+        if attention == "additive":  # Bahdanau: the state before the step asks.
+            context, its_weights = attend(state)
+            state = np.array(decoder.cells[0](np.concatenate([token, context], -1), [state])[0])
+            output = dense(decoder.combine, state, context, token)
+        else:  # Luong: the state after the step asks.
+            read = np.concatenate([token, output], -1) if feeding else token
+            state = np.array(decoder.cells[0](read, [state])[0])
+            context, its_weights = attend(state)
+            output = dense(decoder.combine, context, state)
+        np.testing.assert_allclose(np.array(outputs)[:, step], output, atol=1e-5)
+        np.testing.assert_allclose(np.array(weights)[:, :, step], its_weights, atol=1e-5)
 
 
 def test_order_matters_in_source_and_target(model):
@@ -195,14 +234,19 @@ def test_a_run_is_trained_read_exported_and_asked_as_any_other(embedded_data, tm
     metrics = evaluate(run_dir)["test"]
     assert all(0 <= figures["alignment_error_raw"] <= 1 for figures in metrics.values())
     assert (run_dir / "evaluation" / "attention.png").exists()
-    export(run_dir, parity_sentences=40)
-    assert "40 sentences: the export answers as Python does" in capsys.readouterr().out
+    # A process of its own knows the model only by what the room imports.
+    command = [sys.executable, "-m", "translation.export", "--run-dir", str(run_dir)]
+    answer = subprocess.run(
+        [*command, "--parity-sentences", "40"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "40 sentences: the export answers as Python does" in answer.stdout
     records = read_records(run_dir / "attention")
     assert {record.weights.shape[0] for record in records} == {1}
     # Each row belongs to the token that was predicted, gold included.
     assert {record.query.labels[-1] for record in records} == {"</s>"}
     assert all((record.gold.sum(axis=-1)[:-1] > 0).mean() > 0.5 for record in records)
     assert not any(record.gold[-1].any() for record in records)
+    capsys.readouterr()
     assert predict.main(["--run-dir", str(run_dir), EXAMPLE]) == 0
     assert "alignment:" in capsys.readouterr().out
 

@@ -14,7 +14,6 @@ from translation.config import EXAMPLE, Config
 from translation.corpus import Corpus
 from translation.data import read_corpora
 from translation.forced import ForcedAttention
-from translation.model import END, PAD
 from translation.ordering import batches_by_length
 from translation.predict import Options, read_sentences
 from translation.readout import ReadOut
@@ -22,6 +21,7 @@ from translation.subwords import Subwords
 from translation.train import SUBWORDS
 from translation.translate import Translate, separate_punctuation, translate_all
 from translation.tuning import with_chosen_penalty
+from translation.words import END, PAD
 
 
 @pytest.fixture(scope="module")
