@@ -9,16 +9,16 @@ from translation.corpus import Corpus
 from translation.quality import bleu_by_length, bleu_metric, copied_sentences, copied_words, quality
 from translation.significance import paired_bootstrap
 
-SOURCES = ["a b c d e", "a b c d e f", "x y", "  a   b c d e f g h i j k"]
+SOURCES = ["a b c d e", "a b c d e f", "x x y", "  a   b c d e f g h i j k"]
 REFERENCES = ["A B C D E", "A B c D E F", "X Y", "A B C D E F G H I J K"]
 
 
 def test_words_and_sentences_that_are_only_copied_are_counted():
     outputs = ["a b c d e", "A b A b A b", "x", "a b c d e f g h i j k"]
     assert copied_sentences(SOURCES, outputs) == 2 / 4
-    # "b" of the second sentence is in the source once and counts once.
-    assert copied_words(SOURCES, outputs) == (5 + 1 + 1 + 11) / (5 + 6 + 2 + 11)
-    assert copied_words(SOURCES, REFERENCES) == 1 / 24
+    # "b" of the second source and "x" of the third's output are there once and count once.
+    assert copied_words(SOURCES, outputs) == (5 + 1 + 1 + 11) / (5 + 6 + 3 + 11)
+    assert copied_words(SOURCES, REFERENCES) == 1 / 25
 
 
 def test_bleu_by_length_is_bleu_of_each_bin():
