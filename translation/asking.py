@@ -12,6 +12,7 @@ from attention_apps.running.command import UserError
 from translation.config import Config
 from translation.readout import ReadOut
 from translation.train import ROOM, SUBWORDS
+from translation.words import UNKNOWN
 
 Hypotheses = list[dict[str, Any]]
 
@@ -85,7 +86,6 @@ def of_run(run_dir: Path, *, num_hypotheses: int, prefix: str) -> Asked:
     from translation.subwords import Subwords
     from translation.translate import SENTENCES, Translate
     from translation.tuning import with_chosen_penalty
-    from translation.words import UNKNOWN
 
     run = load_run(run_dir, ROOM, Config)
     subwords = Subwords.read(run.run_dir / SUBWORDS)
