@@ -11,8 +11,8 @@ from typing import Any
 from attention_apps.running.command import UserError
 from translation.config import Config
 from translation.readout import ReadOut
-
-ROOM = "translation"
+from translation.train import ROOM, SUBWORDS
+from translation.words import UNKNOWN
 
 Hypotheses = list[dict[str, Any]]
 
@@ -84,10 +84,8 @@ def of_run(run_dir: Path, *, num_hypotheses: int, prefix: str) -> Asked:
     from attention_apps.running.runs import load_run
     from translation.forced import ForcedAttention
     from translation.subwords import Subwords
-    from translation.train import SUBWORDS
     from translation.translate import SENTENCES, Translate
     from translation.tuning import with_chosen_penalty
-    from translation.words import UNKNOWN
 
     run = load_run(run_dir, ROOM, Config)
     subwords = Subwords.read(run.run_dir / SUBWORDS)

@@ -24,7 +24,7 @@ from attention_apps.running.flags import parse
 from translation.asking import Asked, exported, of_run
 from translation.ordering import batches_by_length
 from translation.readout import ReadOut
-from translation.words import words_of
+from translation.words import END, PAD, UNKNOWN, words_of
 
 ROOM = "translation"
 WINDOW = 64
@@ -110,14 +110,13 @@ def check_sentence(number: int, sentence: str, row: dict[str, Any]) -> str | Non
     Raises:
         UserError: for a sentence of which the model knows nothing.
     """
-    unknown_id, end_id, pad_id = 3, 2, 0
-    ids = [int(i) for i in row["source_ids"] if int(i) not in (pad_id, end_id)]
-    known = [t for t, i in zip(row["source_tokens"], ids, strict=False) if i != unknown_id]
+    ids = [int(i) for i in row["source_ids"] if int(i) not in (PAD, END)]
+    known = [t for t, i in zip(row["source_tokens"], ids, strict=False) if i != UNKNOWN]
     if not any(token.decode().strip("▁") for token in known):
         raise UserError(
             f"sentence {number} has no character that the model learned. Received: {sentence!r}"
         )
-    if unknown_id in ids:
+    if UNKNOWN in ids:
         return f"note: sentence {number} has characters the model never saw: {sentence!r}"
     return None
 
@@ -198,8 +197,8 @@ def read_answer(row: dict[str, Any], way: ReadOut) -> dict[str, Any]:
         `translation`, `score`, `source_tokens`, `target_tokens` (without the end), `attention`
         `(target, source)` as it is read and `links` as `source-target` pairs of words.
     """
-    num_source = int((row["source_ids"] != 0).sum())
-    num_target = int((row["target_ids"] != 0).sum())
+    num_source = int((row["source_ids"] != PAD).sum())
+    num_target = int((row["target_ids"] != PAD).sum())
     source_tokens = [token.decode() for token in row["source_tokens"][:num_source]]
     target_tokens = [token.decode() for token in row["target_tokens"][:num_target]]
     attention = row["attention"][:, :, :num_target, :num_source]

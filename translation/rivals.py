@@ -13,8 +13,7 @@ from translation.config import Config
 from translation.corpus import Corpus
 from translation.quality import bleu_metric
 from translation.significance import paired_bootstrap
-
-ROOM = "translation"
+from translation.train import ROOM
 
 
 @dataclass(frozen=True)
