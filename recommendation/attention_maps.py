@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from attention_apps.observation.observe import observe
 from attention_apps.observation.record import AttentionRecord, Axis
-from recommendation.batches import padded
+from recommendation.batches import before_the_last, padded
 from recommendation.splits import Cases
 
 NEXT = "→ next"
@@ -23,6 +23,7 @@ class Probe:
 
     Attributes:
         history: `(batch, length)` item numbers, padded in front.
+        times: `(batch, length)` seconds before the last item, or None where they are not known.
         titles: of the items of each history.
         gold: for each history `(query, key)` or None where causes are not known.
         names: what tells the examples apart.
@@ -30,6 +31,7 @@ class Probe:
     """
 
     history: NDArray[np.int32]
+    times: NDArray[np.int32] | None
     titles: list[list[str]]
     gold: list[NDArray[np.float32] | None]
     names: list[str]
@@ -54,9 +56,12 @@ class Probe:
             fitting = fitting[np.argsort(causes[fitting] < 0, kind="stable")]
         chosen = [int(case) for case in fitting[:count]] or list(range(min(count, len(cases))))
         histories = [cases.history(case)[-max_length:] for case in chosen]
+        times = [cases.times(case) for case in chosen]
+        known = [before_the_last(row) for row in times if row is not None]
         items = cases.interactions.items
         return cls(
             history=padded(histories, max_length),
+            times=padded(known, max_length) if known else None,
             titles=[[items.title(int(item)) for item in history] for history in histories],
             gold=[_gold(cases, case, max_length) for case in chosen],
             names=[cases.interactions.users[cases.users[case]] for case in chosen],
@@ -93,7 +98,8 @@ def attention_maps(model: Any, probe: Probe) -> list[AttentionRecord]:
     Returns:
         A record for every block and history, with gold where causes are known.
     """
-    _, maps = observe(model)(model.question(probe.history), training=False)
+    question = model.question(probe.history, probe.times if model.time_bias else None)
+    _, maps = observe(model)(question, training=False)
     records = []
     for path, weights in maps.items():
         for index, (titles, gold) in enumerate(zip(probe.titles, probe.gold, strict=True)):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from recommendation.metrics import Scorer
-from recommendation.splits import Splits
+from recommendation.splits import Cases, Splits
 
 _ENTRIES = 4_000_000
 """Transitions counted before they are added up."""
@@ -29,7 +29,7 @@ def floors(splits: Splits) -> dict[str, Scorer]:
     """
     popularity = splits.training_counts().astype(np.float32)
     return {
-        "popularity": lambda histories: np.tile(popularity, (len(histories), 1)),
+        "popularity": lambda cases, numbers: np.tile(popularity, (len(numbers), 1)),
         "markov": Transitions(splits, popularity, gaps=1, memory=1),
         "transitions": Transitions(splits, popularity),
     }
@@ -70,9 +70,9 @@ class Transitions:
         self._memory_decay = memory_decay
         self._tie_break = _TIE_BREAK * popularity / max(popularity.max(), 1.0)
 
-    def __call__(self, histories: Sequence[NDArray[np.int32]]) -> NDArray[np.floating]:
-        """Score histories: `(histories, items + 1)`."""
-        recent = [history[::-1][: self._memory] for history in histories]
+    def __call__(self, cases: Cases, numbers: Sequence[int]) -> NDArray[np.floating]:
+        """Score all items for cases: `(numbers, items + 1)`."""
+        recent = [cases.history(number)[::-1][: self._memory] for number in numbers]
         rows = np.repeat(np.arange(len(recent)), [len(items) for items in recent])
         values = [self._memory_decay ** np.arange(len(items)) for items in recent]
         asked = sparse.csr_matrix(

@@ -37,6 +37,7 @@ class Batches:
     def __init__(self, config: Config, splits: Splits) -> None:
         self._config = config
         self._item_ids = splits.interactions.item_ids
+        self._times = splits.interactions.times if config.time_bias else None
         self._mask_id = len(splits.interactions.items) + 1
         begins = splits.interactions.offsets[:-1]
         lengths = splits.train_ends - begins
@@ -71,12 +72,15 @@ class Batches:
         Returns:
             A dataset of `({"history", "places"}, target, weights)`: `history` `(batch, length)`,
             the others `(targets,)`, a whole number of chunks; weights are 1, and 0 for padding.
-            Where the loss needs them also `negatives`.
+            Where the loss needs them also `negatives`; where the model reads them `times`
+            `(batch, length)`, seconds before the last item.
         """
         targets = tf.TensorSpec([None], tf.int32)
         inputs = {"history": tf.TensorSpec([None, None], tf.int32), "places": targets}
         if self._needs != "none":
             inputs["negatives"] = targets
+        if self._times is not None:
+            inputs["times"] = inputs["history"]
         signature = (inputs, targets, tf.TensorSpec([None], tf.float32))
         return tf.data.Dataset.from_generator(
             lambda: itertools.chain.from_iterable(map(self.epoch, itertools.count(first_epoch))),
@@ -99,18 +103,16 @@ class Batches:
             room = np.maximum(self._lengths[rows] - self._stretch, 0)
             starts = self._begins[rows] + random.integers(0, room + 1)
             counts = np.minimum(self._lengths[rows], self._stretch)
-            stretches = [
-                self._item_ids[start : start + count]
-                for start, count in zip(starts, counts, strict=True)
-            ]
-            yield self._batch(bound, stretches, random)
+            places = [slice(s, s + count) for s, count in zip(starts, counts, strict=True)]
+            yield self._batch(bound, places, random)
 
     def _batch(
-        self, bound: int, stretches: Sequence[NDArray[np.int32]], random: np.random.Generator
+        self, bound: int, stretches: Sequence[slice], random: np.random.Generator
     ) -> tuple[dict[str, Any], Any, Any]:
         history = np.full((len(stretches), bound), PAD, np.int32)
         target = np.full((len(stretches), bound), PAD, np.int32)
-        for row, stretch in enumerate(stretches):
+        for row, places in enumerate(stretches):
+            stretch = self._item_ids[places]
             if self._config.model == "sasrec":
                 history[row, bound - len(stretch) + 1 :] = stretch[:-1]
                 target[row, bound - len(stretch) + 1 :] = stretch[1:]
@@ -118,19 +120,30 @@ class Batches:
                 hidden = hide(len(stretch), self._config.mask_rate, random)
                 history[row, bound - len(stretch) :] = np.where(hidden, self._mask_id, stretch)
                 target[row, bound - len(stretch) :] = np.where(hidden, stretch, PAD)
-        places = np.flatnonzero(target).astype(np.int32)
-        missing = -len(places) % CHUNK
-        weights = np.pad(np.ones(len(places), np.float32), (0, missing))
-        places = np.pad(places, (0, missing))
+        predicting = np.flatnonzero(target).astype(np.int32)
+        missing = -len(predicting) % CHUNK
+        weights = np.pad(np.ones(len(predicting), np.float32), (0, missing))
+        predicting = np.pad(predicting, (0, missing))
         # Padding predicts anything, with weight 0; it needs some item.
-        chosen = np.maximum(target.ravel()[places], 1)
-        inputs = {"history": history, "places": places}
+        chosen = np.maximum(target.ravel()[predicting], 1)
+        inputs = {"history": history, "places": predicting}
+        if self._times is not None:
+            inputs["times"] = self._times_of(bound, stretches)
         if self._needs != "none":
             own = self._needs == "own"
-            count = len(places) if own else self._config.num_negatives
+            count = len(predicting) if own else self._config.num_negatives
             drawn = np.searchsorted(self._draw, random.random(count) * self._draw[-1]) + 1
             inputs["negatives"] = drawn.astype(np.int32)
         return inputs, chosen, weights
+
+    def _times_of(self, bound: int, stretches: Sequence[slice]) -> NDArray[np.int32]:
+        assert self._times is not None
+        times = [self._times[places] for places in stretches]
+        if self._config.model == "sasrec":
+            times = [own[:-1] for own in times]
+        else:  # nobody knows when the last item will be taken: it counts as the one before it
+            times = [np.append(own[:-1], own[-2:-1]) for own in times]
+        return padded([before_the_last(own) for own in times], bound)
 
 
 def hide(length: int, rate: float, random: np.random.Generator) -> NDArray[np.bool_]:
@@ -146,12 +159,18 @@ def hide(length: int, rate: float, random: np.random.Generator) -> NDArray[np.bo
     return hidden
 
 
+def before_the_last(times: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Seconds to the last of some times, none of them positive; centuries are cut short."""
+    limit = np.iinfo(np.int32).max // 4
+    return (times - times[-1:]).clip(-limit, limit).astype(np.int32)
+
+
 def padded(histories: Sequence[NDArray[np.int32]], max_length: int) -> NDArray[np.int32]:
-    """The latest items of histories in one array, at the right, in one of few lengths.
+    """The latest entries of histories in one array, at the right, in one of few lengths.
 
     Args:
-        histories: item numbers, the latest last.
-        max_length: most items that are kept.
+        histories: item numbers (or times), the latest last.
+        max_length: most entries that are kept.
 
     Returns:
         `(histories, length)` int32, padded with 0 in front.

@@ -42,7 +42,9 @@ def attention_of(recommend: Any, cases: Cases) -> list[NDArray[np.float32]]:
     """
     keys = cases.interactions.items.keys
     histories = [[keys[item - 1] for item in cases.history(case)] for case in range(len(cases))]
-    return [row["attention"] for row in recommend_all(recommend, histories, attention=True)]
+    given = [cases.times(case) for case in range(len(cases))]
+    times = [row for row in given if row is not None] or None  # all have times, or none has
+    return [row["attention"] for row in recommend_all(recommend, histories, times, attention=True)]
 
 
 def hit_rates(maps: Sequence[NDArray[np.float32]], cases: Cases) -> dict[Place, float]:

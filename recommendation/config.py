@@ -64,6 +64,8 @@ class Config:
     """Size of the inner feed-forward layers."""
     attention: str = "full"
     """Attention among items: words joined by '+', such as cosine+rotary+window:16."""
+    time_bias: bool = False
+    """Let attention know how long ago an item was taken, by a learned bias; needs times."""
     dropout_rate: float = 0.2
     """Share dropped of embeddings and of what each half of a block adds, in training."""
     attention_dropout_rate: float = 0.0

@@ -30,6 +30,8 @@ def load(config: Config, known_items: Sequence[str] = ()) -> Splits:
         UserError: for data that cannot be read or split, with what was received and expected.
     """
     interactions = read(config, known_items)
+    if config.time_bias and interactions.times is None:
+        raise UserError("--time-bias needs a time with every interaction. Received: none")
     if config.split == "leave_one_out":
         return leave_one_out(interactions)
     return at_time(

@@ -54,7 +54,7 @@ def export(run_dir: Path, *, top_k: int = 20, parity_users: int = 1000) -> Path:
     from attention_apps.running.export import export_model
     from attention_apps.running.runs import load_run
     from recommendation.data import load
-    from recommendation.recommend import FLAT, HISTORY, NUMBERS, Recommend
+    from recommendation.recommend import Recommend
     from recommendation.starting_point import read_items
 
     if top_k < 1:
@@ -63,27 +63,24 @@ def export(run_dir: Path, *, top_k: int = 20, parity_users: int = 1000) -> Path:
     splits = load(run.config, read_items(run.run_dir).keys)
     items = splits.interactions.items
     recommend = Recommend(run.model, items, splits.training_counts(), run.config, top_k=top_k)
-    histories = _histories(splits.test, parity_users)
+    users = range(min(parity_users, len(splits.test)))
+    histories = [[items.keys[i - 1] for i in splits.test.history(user)] for user in users]
+    times = [splits.test.times(user) for user in users] if run.config.time_bias else None
     near_ties: list[str] = []
 
     def parity(loaded: Any) -> list[str]:
-        problems, ties = compare(recommend, loaded, histories, run.config.seed)
+        problems, ties = compare(recommend, loaded, histories, times, run.config.seed)
         near_ties.extend(ties)
         return problems
 
-    endpoints: dict[str, Any] = {
-        "serving_default": (recommend.recommend, [HISTORY]),
-        "with_attention": (recommend.recommend_with_attention, [HISTORY]),
-        "ragged": (recommend.recommend_ragged, FLAT),
-        "hidden_state": (recommend.hidden, [HISTORY]),
-    }
-    if all(key.isdecimal() and str(int(key)) == key for key in items.keys):
-        endpoints["numbers"] = (recommend.recommend_numbers, [NUMBERS])
     figures = run.metrics.get("test", {})
     unmeasured = {"layer": run.config.num_blocks - 1, "head": None}
     folder = export_model(
         run.run_dir,
-        endpoints=endpoints,
+        endpoints={
+            name: (function, function.input_signature)
+            for name, function in recommend.signatures.items()
+        },
         tracked=[recommend.model, recommend.numbers],
         parity=parity,
         model_card={
@@ -106,6 +103,7 @@ def export(run_dir: Path, *, top_k: int = 20, parity_users: int = 1000) -> Path:
             "limits": {
                 "max_length": run.config.max_length,
                 "top_k": recommend.top_k,
+                "reads_times": run.config.time_bias,
                 "not_for": "items and people unlike those of the data; see figures by group",
             },
             "labels": {
@@ -120,15 +118,12 @@ def export(run_dir: Path, *, top_k: int = 20, parity_users: int = 1000) -> Path:
     return folder
 
 
-def _histories(cases: Any, count: int) -> list[list[str]]:
-    keys = cases.interactions.items.keys
-    return [
-        [keys[item - 1] for item in cases.history(case)] for case in range(min(count, len(cases)))
-    ]
-
-
 def compare(
-    recommend: Any, loaded: Any, histories: Sequence[Sequence[str]], seed: int
+    recommend: Any,
+    loaded: Any,
+    histories: Sequence[Sequence[str]],
+    times: Sequence[Any] | None,
+    seed: int,
 ) -> tuple[list[str], list[str]]:
     """Ask Python and the export for the same users, in another order and other batches.
 
@@ -136,6 +131,7 @@ def compare(
         recommend: the recommender in Python.
         loaded: the reloaded SavedModel.
         histories: what to ask.
+        times: when their items were taken, for a model that reads times.
         seed: of the other order.
 
     Returns:
@@ -145,8 +141,13 @@ def compare(
 
     shuffled = list(range(len(histories)))
     random.Random(seed).shuffle(shuffled)
-    expected = recommend_all(recommend, histories, batch_size=64)
-    answers = recommend_all(loaded, [histories[i] for i in shuffled], batch_size=48)
+    expected = recommend_all(recommend, histories, times, batch_size=64)
+    answers = recommend_all(
+        loaded,
+        [histories[i] for i in shuffled],
+        None if times is None else [times[i] for i in shuffled],
+        batch_size=48,
+    )
     problems, ties = [], []
     for index, answer in zip(shuffled, answers, strict=True):
         here = expected[index]

@@ -227,8 +227,11 @@ def build_index(run_dir: Path, *, cells: int = 0, probes: int = 0, users: int = 
     run = load_run(run_dir, ROOM, Config)
     splits = load(run.config, read_items(run.run_dir).keys)
     scorer = ModelScorer(run.config, len(splits.interactions.items)).load(run.model)
-    seen = [splits.test.history(case) for case in range(min(users, len(splits.test)))]
-    hidden = np.concatenate([scorer.hidden(seen[s : s + 64]) for s in range(0, len(seen), 64)])
+    numbers = range(min(users, len(splits.test)))
+    seen = [splits.test.history(number) for number in numbers]
+    hidden = np.concatenate(
+        [scorer.hidden(splits.test, numbers[s : s + 64]) for s in range(0, len(seen), 64)]
+    )
     vectors = np.asarray(scorer.model.item_vectors())
     try:
         index = ItemIndex.build(vectors, cells=cells, probes=probes)

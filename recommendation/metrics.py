@@ -14,8 +14,8 @@ CUTOFFS = (1, 5, 10, 20)
 MISS = np.inf
 """The rank of a target that cannot be recommended."""
 
-Scorer = Callable[[Sequence[NDArray[np.int32]]], NDArray[np.floating]]
-"""From histories (item numbers, the latest last) to scores `(histories, items + 1)`."""
+Scorer = Callable[[Cases, Sequence[int]], NDArray[np.floating]]
+"""From cases and the numbers of some of them to scores `(numbers, items + 1)`."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ def rank(scorer: Scorer, cases: Cases, *, batch_size: int = 256) -> Ranking:
     A tie is never a win: items that score as high as the target, or not a number, come before it.
 
     Args:
-        scorer: scores histories.
+        scorer: scores all items for cases.
         cases: what to predict.
-        batch_size: histories scored at once.
+        batch_size: cases scored at once.
 
     Returns:
         The ranking.
@@ -45,8 +45,9 @@ def rank(scorer: Scorer, cases: Cases, *, batch_size: int = 256) -> Ranking:
     targets = cases.targets()
     ranks, tops = [], []
     for start in range(0, len(cases), batch_size):
-        histories = [cases.history(c) for c in range(start, min(start + batch_size, len(cases)))]
-        scores = np.array(scorer(histories), np.float32)
+        numbers = range(start, min(start + batch_size, len(cases)))
+        histories = [cases.history(number) for number in numbers]
+        scores = np.array(scorer(cases, numbers), np.float32)
         batch = targets[start : start + len(histories)]
         ranks.append(_ranks(scores, histories, batch))
         tops.append(_top(scores, max(CUTOFFS)))
@@ -211,11 +212,11 @@ def sampled_ranks(
     Such ranks are not consistent with those among all items, not even in expectation.
 
     Args:
-        scorer: scores histories.
+        scorer: scores all items for cases.
         cases: what to predict.
         count: items drawn uniformly for every case.
         seed: of the draws.
-        batch_size: histories scored at once.
+        batch_size: cases scored at once.
 
     Returns:
         `(cases,)` from 1.
@@ -226,12 +227,12 @@ def sampled_ranks(
     num_items = len(cases.interactions.items)
     targets, ranks = cases.targets(), np.empty(len(cases))
     for start in range(0, len(cases), batch_size):
-        histories = [cases.history(c) for c in range(start, min(start + batch_size, len(cases)))]
-        scores = np.asarray(scorer(histories))
-        for row, history in enumerate(histories):
-            target = targets[start + row]
-            had = {*history.tolist(), int(target)}
+        numbers = range(start, min(start + batch_size, len(cases)))
+        scores = np.asarray(scorer(cases, numbers))
+        for row, number in enumerate(numbers):
+            target = targets[number]
+            had = {*cases.history(number).tolist(), int(target)}
             unseen = np.array([i for i in range(1, num_items + 1) if i not in had])
             drawn = random.choice(unseen, min(count, len(unseen)), replace=False)
-            ranks[start + row] = 1 + np.sum(~(scores[row, drawn] < scores[row, target]))
+            ranks[number] = 1 + np.sum(~(scores[row, drawn] < scores[row, target]))
     return ranks

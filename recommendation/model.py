@@ -13,6 +13,7 @@ from attention_apps.attention.mechanism import parse_mechanism
 from attention_apps.attention.positions import LearnedPositions
 from recommendation.config import Config
 from recommendation.losses import Loss
+from recommendation.relative_time import RelativeTime
 
 PAD = 0
 
@@ -34,6 +35,7 @@ class Recommender(keras.Model):
         feedforward_dim: size of the inner feed-forward layers.
         num_blocks: number of blocks.
         attention: attention among items, as a flag names it.
+        time_bias: whether attention knows how long ago an item was taken.
         dropout_rate: share dropped in training.
         attention_dropout_rate: share of attention weights dropped in training.
         cosine: compare directions alone.
@@ -42,7 +44,8 @@ class Recommender(keras.Model):
 
     Call arguments:
         inputs: `history` `(batch, length)` item numbers, padded with 0 in front, and `places`
-            `(targets,)` int32: where in the flattened histories something is to be predicted.
+            `(targets,)` int32: where in the flattened histories something is to be predicted. With
+            `time_bias` also `times` `(batch, length)` int32, seconds from any one moment.
         training: whether to drop.
 
     Returns:
@@ -64,6 +67,7 @@ class Recommender(keras.Model):
         feedforward_dim: int,
         num_blocks: int,
         attention: str = "full",
+        time_bias: bool = False,
         dropout_rate: float = 0.0,
         attention_dropout_rate: float = 0.0,
         cosine: bool = False,
@@ -79,6 +83,7 @@ class Recommender(keras.Model):
         self.feedforward_dim = feedforward_dim
         self.num_blocks = num_blocks
         self.attention = attention
+        self.time_bias = time_bias
         self.dropout_rate = dropout_rate
         self.attention_dropout_rate = attention_dropout_rate
         self.cosine = cosine
@@ -119,6 +124,10 @@ class Recommender(keras.Model):
             )
             for index in range(num_blocks)
         ]
+        self.time_biases = [
+            RelativeTime(num_heads, dtype=self.dtype_policy, name=f"time_{index}")
+            for index in range(num_blocks if time_bias else 0)
+        ]
         self.norm = keras.layers.LayerNormalization(
             epsilon=1e-5, dtype=self.dtype_policy, name="norm"
         )
@@ -141,14 +150,17 @@ class Recommender(keras.Model):
             self.positions.build(shape)
         for block in self.blocks:
             block.build(shape)
+        for bias in self.time_biases:
+            bias.build((None, None))
         self.norm.build(shape)
         self.built = True
 
-    def encode(self, history: Any, training: bool | None = None) -> Any:
+    def encode(self, history: Any, times: Any = None, training: bool | None = None) -> Any:
         """Read histories.
 
         Args:
             history: `(batch, length)` item numbers, padded with 0 in front.
+            times: `(batch, length)` int32 seconds, with `time_bias`.
             training: whether to drop.
 
         Returns:
@@ -161,20 +173,22 @@ class Recommender(keras.Model):
             length = history.shape[1] or ops.shape(history)[1]
             x = self.positions(x, start=self.longest - length)
         x = self.embedding_dropout(x, training=training)
-        for block in self.blocks:
-            x = block(x, key_mask=key_mask, training=training)
+        for index, block in enumerate(self.blocks):
+            bias = self.time_biases[index](times) if self.time_bias else None
+            x = block(x, key_mask=key_mask, score_bias=bias, training=training)
         return self._direction(self.norm(x))
 
     def call(self, inputs: dict[str, Any], training: bool | None = None) -> Any:
         """Read histories and give the hidden states of the places that predict."""
-        encoded = self.encode(inputs["history"], training)
+        encoded = self.encode(inputs["history"], inputs.get("times"), training)
         return ops.take(ops.reshape(encoded, (-1, self.dim)), inputs["places"], axis=0)
 
-    def question(self, history: Any) -> dict[str, Any]:
+    def question(self, history: Any, times: Any = None) -> dict[str, Any]:
         """What to ask the model to hear of the next item.
 
         Args:
             history: `(batch, length)` item numbers, padded with 0 in front, at most `max_length`.
+            times: `(batch, length)` int32 seconds, with `time_bias`.
 
         Returns:
             The inputs of `call`, one place for each history: its last item, or the hidden item
@@ -183,19 +197,24 @@ class Recommender(keras.Model):
         if self.kind == "bert4rec":
             hidden_item = ops.full_like(history[:, :1], self.mask_id)
             history = ops.concatenate([history, hidden_item], axis=1)
+            if times is not None:  # when it will be taken is not known: the last time stands for it
+                times = ops.concatenate([times, times[:, -1:]], axis=1)
         rows, length = ops.shape(history)[0], ops.shape(history)[1]
-        return {"history": history, "places": ops.arange(1, rows + 1, dtype="int32") * length - 1}
+        places = ops.arange(1, rows + 1, dtype="int32") * length - 1
+        inputs = {"history": history, "places": places}
+        return inputs if times is None else {**inputs, "times": times}
 
-    def next_hidden(self, history: Any) -> Any:
+    def next_hidden(self, history: Any, times: Any = None) -> Any:
         """What the vectors of items are compared with to tell the next one.
 
         Args:
             history: `(batch, length)` item numbers, padded with 0 in front, at most `max_length`.
+            times: `(batch, length)` int32 seconds, with `time_bias`.
 
         Returns:
             `(batch, dim)`.
         """
-        return self(self.question(history), training=False)
+        return self(self.question(history, times), training=False)
 
     def item_vectors(self) -> Any:
         """The vectors that hidden states are compared with, `(items, dim)`, item 1 first."""
@@ -252,6 +271,7 @@ class Recommender(keras.Model):
             "feedforward_dim",
             "num_blocks",
             "attention",
+            "time_bias",
             "dropout_rate",
             "attention_dropout_rate",
             "cosine",
@@ -282,6 +302,7 @@ def build_model(config: Config, num_items: int) -> Recommender:
         feedforward_dim=config.feedforward_dim,
         num_blocks=config.num_blocks,
         attention=config.attention,
+        time_bias=config.time_bias,
         dropout_rate=config.dropout_rate,
         attention_dropout_rate=config.attention_dropout_rate,
         cosine=config.cosine,

@@ -134,6 +134,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     catalogue = read_items(options.run_dir)
     names = Names(catalogue.keys, catalogue.titles)
     loaded = tf.saved_model.load(str(folder))
+    if card["limits"]["reads_times"]:
+        print("note: this model also reads times; it is told that all was at once", file=sys.stderr)
     explained = bool(options.items)
     for start in range(0, len(histories), options.batch_size):
         read = [names.read(history) for history in histories[start : start + options.batch_size]]

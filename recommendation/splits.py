@@ -38,6 +38,12 @@ class Cases:
         begin = self.interactions.offsets[self.users[case]]
         return self.interactions.item_ids[begin : self.places[case]]
 
+    def times(self, case: int) -> NDArray[np.int64] | None:
+        """When its user took that, in seconds; None where times are not known."""
+        times = self.interactions.times
+        begin = self.interactions.offsets[self.users[case]]
+        return None if times is None else times[begin : self.places[case]]
+
     def targets(self) -> NDArray[np.int32]:
         """`(cases,)` the items to predict."""
         return np.asarray(self.interactions.item_ids[self.places])

@@ -22,6 +22,7 @@ _SAME = (
     "num_heads",
     "feedforward_dim",
     "attention",
+    "time_bias",
     "cosine",
 )
 

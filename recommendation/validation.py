@@ -62,7 +62,7 @@ class ValidationRanking(keras.callbacks.Callback):
         target = items.title(int(self._cases.targets()[case]))
         if self._scorer is None:
             return f"{target}: not asked yet"
-        scores = self._scorer([self._cases.history(case)])[0]
+        scores = self._scorer(self._cases, [case])[0]
         scores[self._cases.history(case)] = -np.inf
         best = [i for i in (-scores).argsort(kind="stable")[:5] if np.isfinite(scores[i])]
         return f"{target} ← {', '.join(items.title(int(item)) for item in best)}"

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.demo import ROOT
 
-COMPUTE = """
+TRANSLATION = """
 import sys
 from dataclasses import replace
 import numpy as np
@@ -84,14 +84,58 @@ np.savez(sys.argv[1], **answers)
 """
 
 
+RECOMMENDATION = """
+import sys
+from dataclasses import replace
+import numpy as np
+import keras
+from keras import ops
+from recommendation.config import TINY
+from recommendation.losses import CHUNK, make_loss
+from recommendation.model import build_model
+
+rng = np.random.default_rng(0)
+answers = {}
+history = rng.integers(1, 13, size=(3, 6)).astype("int32")
+history[1, :4] = 0
+times = np.sort(rng.integers(-9999, 1, size=(3, 6))).astype("int32")
+places = np.flatnonzero(history).astype("int32")
+weights = np.pad(np.ones(len(places), "float32"), (0, CHUNK - len(places)))
+inputs = {
+    "history": history,
+    "places": np.pad(places, (0, CHUNK - len(places))),
+    "negatives": rng.integers(1, 13, size=9).astype("int32"),
+}
+target = rng.integers(1, 13, size=CHUNK).astype("int32")
+for kind, loss, change in (
+    ("sasrec", "softmax", {"time_bias": True}),
+    ("bert4rec", "gbce", {"attention": "cosine+rotary"}),
+    ("sasrec", "sampled_softmax", {"cosine": True, "temperature": 0.1}),
+):
+    config = replace(TINY, model=kind, loss=loss, dropout_rate=0.0, num_negatives=9, **change)
+    model = build_model(config, 12)
+    model.set_weights([rng.normal(size=w.shape) * 0.3 for w in model.get_weights()])
+    timed = {**inputs, "times": times} if config.time_bias else inputs
+    hidden = model.next_hidden(history, timed.get("times"))
+    answers[f"{loss} scores"] = ops.convert_to_numpy(model.scores(hidden))
+    model.objective = make_loss(config, np.arange(1.0, 13.0))
+    model.compile(keras.optimizers.SGD(0.1))
+    answers[f"{loss} loss"] = model.train_on_batch(timed, target, sample_weight=weights)
+    for index, weight in enumerate(model.get_weights()):
+        answers[f"{loss} weight {index}"] = weight
+np.savez(sys.argv[1], **answers)
+"""
+
+
 @pytest.mark.verify
-def test_jax_gives_the_numbers_of_tensorflow(tmp_path):
+@pytest.mark.parametrize("compute", [TRANSLATION, RECOMMENDATION], ids=["translation", "recommend"])
+def test_jax_gives_the_numbers_of_tensorflow(tmp_path, compute):
     answers = {}
     for backend in ("tensorflow", "jax"):
         path = tmp_path / f"{backend}.npz"
         environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT)}
         subprocess.run(
-            [sys.executable, "-c", COMPUTE, str(path)], env=environment, cwd=tmp_path, check=True
+            [sys.executable, "-c", compute, str(path)], env=environment, cwd=tmp_path, check=True
         )
         answers[backend] = dict(np.load(path))
     assert answers["tensorflow"].keys() == answers["jax"].keys()

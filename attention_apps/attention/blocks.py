@@ -80,7 +80,13 @@ class _Block(keras.layers.Layer):
         self.feedforward_outer.build((*shape[:-1], self.feedforward_dim))
 
     def _attend_to_itself(
-        self, x: Any, key_mask: Any, training: bool | None, *, use_causal_mask: bool = False
+        self,
+        x: Any,
+        key_mask: Any,
+        training: bool | None,
+        *,
+        use_causal_mask: bool = False,
+        score_bias: Any = None,
     ) -> Any:
         normed = self.self_attention_norm(x)
         attended = self.self_attention(
@@ -88,6 +94,7 @@ class _Block(keras.layers.Layer):
             value=normed,
             key_mask=key_mask,
             use_causal_mask=use_causal_mask,
+            score_bias=score_bias,
             training=training,
         )
         return x + self.residual_dropout(attended, training=training)
@@ -137,6 +144,7 @@ class EncoderBlock(_Block):
     Call arguments:
         x: `(batch, length, dim)`.
         key_mask: `(batch, length)` booleans, True = may attend.
+        score_bias: added to the scores, broadcastable to `(batch, heads, query, key)`.
         training: whether to drop.
 
     Returns:
@@ -147,9 +155,12 @@ class EncoderBlock(_Block):
         """Create the weights."""
         self._build_halves(x_shape)
 
-    def call(self, x: Any, key_mask: Any = None, training: bool | None = None) -> Any:
+    def call(
+        self, x: Any, key_mask: Any = None, score_bias: Any = None, training: bool | None = None
+    ) -> Any:
         """Attend, then feed forward."""
-        return self._feed_forward(self._attend_to_itself(x, key_mask, training), training)
+        x = self._attend_to_itself(x, key_mask, training, score_bias=score_bias)
+        return self._feed_forward(x, training)
 
 
 @keras.saving.register_keras_serializable("attention_apps")
@@ -169,6 +180,7 @@ class CausalBlock(_Block):
     Call arguments:
         x: `(batch, length, dim)`.
         key_mask: `(batch, length)` booleans, True = may attend.
+        score_bias: added to the scores, broadcastable to `(batch, heads, query, key)`.
         training: whether to drop.
 
     Returns:
@@ -181,11 +193,14 @@ class CausalBlock(_Block):
         """Create the weights."""
         self._build_halves(x_shape)
 
-    def call(self, x: Any, key_mask: Any = None, training: bool | None = None) -> Any:
+    def call(
+        self, x: Any, key_mask: Any = None, score_bias: Any = None, training: bool | None = None
+    ) -> Any:
         """Attend to what came before, then feed forward."""
-        return self._feed_forward(
-            self._attend_to_itself(x, key_mask, training, use_causal_mask=True), training
+        x = self._attend_to_itself(
+            x, key_mask, training, use_causal_mask=True, score_bias=score_bias
         )
+        return self._feed_forward(x, training)
 
 
 @keras.saving.register_keras_serializable("attention_apps")

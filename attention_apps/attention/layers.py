@@ -63,6 +63,8 @@ class MultiHeadAttention(keras.layers.MultiHeadAttention):
         attention_mask: `(batch, query, key)` booleans or broadcastable, True = may attend.
         return_attention_scores: also return the weights.
         use_causal_mask: forbid keys after the query, the last query standing at the last key.
+        score_bias: added to the scores, broadcastable to `(batch, heads, query, key)`; for queries
+            and keys of one sequence axis.
 
     Returns:
         `(batch, query, dim)`, and when asked for the weights `(batch, heads, query, key)`, float32,
@@ -111,6 +113,7 @@ class MultiHeadAttention(keras.layers.MultiHeadAttention):
         return_attention_scores: bool = False,
         training: bool | None = None,
         use_causal_mask: bool = False,
+        score_bias: Any = None,
     ) -> Any:
         """Attend; see the class."""
         if key is None:
@@ -133,8 +136,15 @@ class MultiHeadAttention(keras.layers.MultiHeadAttention):
             key = value if same else _attendable(key, attendable_keys)
         if query_mask is not None:
             query = _attendable(query, query_mask)
+        # A subclass may override the method with Keras's own arguments alone.
+        biased = {} if score_bias is None else {"score_bias": score_bias}
         context, weights = self._compute_attention(
-            self.query_dense(query), self.key_dense(key), self.value_dense(value), mask, training
+            self.query_dense(query),
+            self.key_dense(key),
+            self.value_dense(value),
+            mask,
+            training,
+            **biased,
         )
         output = self._finish(query, context)
         return (output, weights) if return_attention_scores else output
@@ -181,6 +191,7 @@ class MultiHeadAttention(keras.layers.MultiHeadAttention):
         training: bool | None = None,
         return_attention_scores: bool = False,
         use_causal_mask: bool = False,
+        score_bias: Any = None,
     ) -> tuple[Any, Any]:
         """Keras's documented override point: projected tensors in, context and weights out."""
         if use_causal_mask:
@@ -194,11 +205,23 @@ class MultiHeadAttention(keras.layers.MultiHeadAttention):
             query = self.mechanism.position.rotate(query, query_positions)
             key = self.mechanism.position.rotate(key, key_positions)
         if len(query.shape) == 4:
-            return self._attend(query, key, value, self._with_heads_axis(attention_mask), training)
+            mask = self._with_heads_axis(attention_mask)
+            return self._attend(query, key, value, mask, training, score_bias)
+        if score_bias is not None:
+            raise ValueError(
+                "A bias of scores needs queries and keys of one axis. "
+                f"Received: score_bias with projected queries of rank {len(query.shape)}"
+            )
         return self._attend_over_axes(query, key, value, attention_mask, training)
 
     def _attend(
-        self, query: Any, key: Any, value: Any, mask: Any, training: bool | None
+        self,
+        query: Any,
+        key: Any,
+        value: Any,
+        mask: Any,
+        training: bool | None,
+        score_bias: Any = None,
     ) -> tuple[Any, Any]:
         context, weights = dense_attention(
             query,
@@ -206,6 +229,7 @@ class MultiHeadAttention(keras.layers.MultiHeadAttention):
             value,
             mechanism=self.mechanism,
             mask=mask,
+            score_bias=score_bias,
             score_weights=self._score_weights,
             scope_weights=self._scope_weights,
             dropout=(lambda weights: self._dropout_layer(weights, training=training))
@@ -359,6 +383,7 @@ class MultiHeadAttention(keras.layers.MultiHeadAttention):
         return_attention_scores: bool = False,
         training: bool | None = None,
         use_causal_mask: bool = False,
+        score_bias: Any = None,
     ) -> Any:
         """Symbolic shapes: those of the output and, when asked for, of the weights."""
         key = value if key is None else key

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from attention_apps.attention.blocks import CausalBlock, DecoderBlock, EncoderBlock
 from attention_apps.attention.mechanism import parse_mechanism
+from attention_apps.attention.reporting import listening
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(2, 5, 8)).astype("float32")
@@ -54,6 +55,19 @@ def test_a_causal_block_sees_neither_the_future_nor_padding(text):
     assert not gradient[1, :2].any()
     assert gradient[:, 2:4].all()
     assert bool(gradient[0, :2].all()) == (text != "window:2")
+
+
+@pytest.mark.parametrize("kind", [EncoderBlock, CausalBlock])
+def test_a_bias_turns_attention_to_a_key(kind):
+    block = kind(**SIZES)
+    block.build(X.shape)
+    heard = []
+    bias = np.zeros((1, 1, 1, 5), "float32")
+    bias[..., 1] = 50
+    with listening(lambda layer, weights: heard.append(np.array(weights))):
+        block(X, score_bias=bias)
+    (weights,) = heard
+    assert (weights[:, :, 1:, 1] > 0.99).all()
 
 
 @pytest.mark.parametrize("text", ["full", "rotary", "window:2"])

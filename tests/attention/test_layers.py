@@ -38,8 +38,10 @@ def make(text="full", dtype="float32", **options):
     return layer
 
 
-def by_hand(layer, query, value, allowed):
+def by_hand(layer, query, value, allowed, bias=None):
     """Multi-head attention head by head and query by query, scaled dot products only."""
+    bias = np.zeros((1, 1, 1, 1)) if bias is None else bias
+    bias = np.broadcast_to(bias, (len(query), HEADS, query.shape[1], value.shape[1]))
     (wq, bq), (wk, bk), (wv, bv), (wo, bo) = (
         (dense.kernel.numpy(), dense.bias.numpy())
         for dense in (layer.query_dense, layer.key_dense, layer.value_dense, layer.output_dense)
@@ -50,6 +52,7 @@ def by_hand(layer, query, value, allowed):
         q = query[b, t] @ wq[:, h] + bq[h]
         kept = [s for s in range(value.shape[1]) if allowed[b, t, s]]
         scores = {s: q @ (value[b, s] @ wk[:, h] + bk[h]) / math.sqrt(KEY_DIM) for s in kept}
+        scores = {s: score + bias[b, h, t, s] for s, score in scores.items()}
         total = sum(math.exp(score) for score in scores.values())
         for s, score in scores.items():
             weights[b, h, t, s] = math.exp(score) / total
@@ -143,6 +146,35 @@ def test_the_future_has_no_gradient(text):
         gradient = np.abs(tape.gradient(loss, x).numpy()).sum(axis=(0, 2))
         assert not gradient[position + 1 :].any()
         assert gradient[position] > 0
+
+
+def test_a_bias_is_added_to_the_scores_and_cannot_matter_where_masked():
+    layer = make()
+    allowed = np.broadcast_to(KEY_MASK[:, None], (BATCH, QUERIES, KEYS))
+    for shape in ((BATCH, HEADS, QUERIES, KEYS), (1, HEADS, 1, KEYS)):
+        bias = RNG.normal(size=shape).astype("float32")
+        output, weights = layer(
+            QUERY, VALUE, key_mask=KEY_MASK, score_bias=bias, return_attention_scores=True
+        )
+        expected, expected_weights = by_hand(layer, QUERY, VALUE, allowed, bias)
+        np.testing.assert_allclose(output, expected, atol=1e-5)
+        np.testing.assert_allclose(weights, expected_weights, atol=1e-6)
+    whole = np.broadcast_to(bias, (BATCH, HEADS, QUERIES, KEYS))
+    spoiled = np.where(allowed[:, None], whole, np.nan).astype("float32")
+    again = layer(QUERY, VALUE, key_mask=KEY_MASK, score_bias=spoiled)
+    np.testing.assert_array_equal(again, output)
+    nothing = np.zeros((1, 1, 1, 1), "float32")
+    np.testing.assert_array_equal(
+        layer(QUERY, VALUE, key_mask=KEY_MASK, score_bias=nothing),
+        layer(QUERY, VALUE, key_mask=KEY_MASK),
+    )
+
+
+def test_a_bias_over_several_axes_is_refused():
+    layer = MultiHeadAttention(2, 4, attention_axes=(1, 2))
+    x = np.ones((2, 3, 3, 8), "float32")
+    with pytest.raises(ValueError, match="Received: score_bias with projected queries of rank 5"):
+        layer(x, x, score_bias=np.zeros((1, 1, 1, 1), "float32"))
 
 
 def test_a_causal_mask_is_aligned_to_the_end_of_the_keys():

@@ -53,21 +53,23 @@ def by_hand(history, gaps, memory):
 def test_transitions_are_those_counted_by_hand(monkeypatch, entries):
     monkeypatch.setattr(baselines, "_ENTRIES", entries)
     fitted = floors(SPLITS)
-    asked = [h[-12:] for h in HISTORIES[:8]]
+    asked = [SPLITS.test.history(case) for case in range(8)]
     for name, gaps, memory in (("markov", 1, 1), ("transitions", 5, 10)):
         expected = np.stack([by_hand(history, gaps, memory) for history in asked])
-        np.testing.assert_allclose(fitted[name](asked), expected, atol=2e-6)
+        np.testing.assert_allclose(fitted[name](SPLITS.test, range(8)), expected, atol=2e-6)
 
 
 def test_popularity_counts_the_training_part_alone():
     counts = np.bincount(np.concatenate(training_parts()), minlength=NUM_ITEMS + 1)
-    scores = floors(SPLITS)["popularity"](HISTORIES[:2])
+    scores = floors(SPLITS)["popularity"](SPLITS.test, [3, 4])
     np.testing.assert_array_equal(scores, [counts, counts])
 
 
 def test_what_never_followed_is_ordered_by_popularity():
-    histories = [np.array([1, 2, 9, 9]), np.array([5, 4, 4, 3, 9, 9])]
-    scores = floors(splits_of(histories))["markov"]([np.array([1])])[0]
+    histories = [np.array([1, 2, 9, 9]), np.array([5, 4, 4, 3, 9, 9]), np.array([1, 1, 9])]
+    splits = splits_of(histories)
+    # The validation of the last user asks what follows item 1.
+    scores = floors(splits)["markov"](splits.validation, [2])[0]
     assert scores[2] == pytest.approx(1, abs=1e-5)
     assert scores[4] > scores[5] > 0
     assert scores[5] == scores[3]

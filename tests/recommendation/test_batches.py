@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from attention_apps.running.command import UserError
-from recommendation.batches import Batches, hide, padded
+from recommendation.batches import Batches, before_the_last, hide, padded
 from recommendation.config import TINY
 from recommendation.interactions import Interactions, Items
 from recommendation.losses import CHUNK
@@ -124,6 +124,38 @@ def test_something_is_always_hidden_and_now_and_then_the_last_alone():
     last_alone = np.mean([row[-1] and row.sum() == 1 for row in hidden])
     assert 0.1 < last_alone < 0.5
     assert np.mean([row[0] for row in hidden]) == pytest.approx(0.18, abs=0.03)
+
+
+@pytest.mark.parametrize("kind", ["sasrec", "bert4rec"])
+def test_times_stand_beside_their_items(kind):
+    given = splits_of(LENGTHS).interactions
+    # The time of an item is told by its number, so that both can be compared.
+    timed = replace(given, times=given.item_ids.astype(np.int64) * 10)
+    batches = Batches(replace(CONFIG, model=kind, time_bias=True), leave_one_out(timed))
+    inputs = [inputs for epoch in range(3) for inputs, _, _ in batches.epoch(epoch)]
+    assert inputs
+    for each in inputs:
+        history, times = each["history"], each["times"]
+        assert history.shape == times.shape
+        assert not times[:, -1].any()
+        for row, ago in zip(history, times, strict=True):
+            real = np.flatnonzero((row > 0) & (row <= NUM_ITEMS))
+            if kind == "bert4rec":  # of the last item the time is not known
+                real = real[real < len(row) - 1]
+                last = row[-2] if row[-2] <= NUM_ITEMS else 0
+                if not last:
+                    continue
+            else:
+                last = row[-1]
+            np.testing.assert_array_equal(ago[real], 10 * (row[real] - last))
+    assert "times" not in next(iter(Batches(CONFIG, leave_one_out(timed)).epoch(0)))[0]
+
+
+def test_times_are_told_from_the_last_one():
+    times = np.array([10**18, 5, 7], np.int64)
+    assert before_the_last(times[1:]).tolist() == [-2, 0]
+    assert before_the_last(times)[0] > 10**8
+    assert before_the_last(times[:0]).tolist() == []
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,13 @@ def test_files_are_read_with_titles_and_groups(tmp_path):
     assert [found.items.title(int(item)) for item in found.history(0)] == ["Alien", "Solaris", "3"]
 
 
+def test_a_bias_of_times_needs_times(tmp_path):
+    config = write(tmp_path)
+    (tmp_path / "interactions.csv").write_text("user,item\na,1\na,2\na,3\n")
+    with pytest.raises(UserError, match="--time-bias needs a time with every interaction"):
+        load(replace(config, time_bias=True))
+
+
 def test_a_folder_that_is_none_is_refused(tmp_path):
     with pytest.raises(UserError, match="--data-dir must be a folder"):
         load(replace(write(tmp_path), data_dir=str(tmp_path / "nowhere")))

@@ -38,9 +38,8 @@ def cases(histories, targets, groups=None):
 
 
 def fixed(scores):
-    """A scorer that gives these rows, in the order in which cases come."""
-    rows = iter(scores)
-    return lambda histories: np.stack([next(rows) for _ in histories])
+    """A scorer that gives each case its row."""
+    return lambda cases, numbers: np.stack([scores[number] for number in numbers])
 
 
 def slow_rank(scores, history, target):

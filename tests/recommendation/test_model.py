@@ -1,5 +1,6 @@
 """The recommender: padding, causality, both sides, learning, choices of attention and loss."""
 
+import math
 from dataclasses import replace
 
 import keras
@@ -10,6 +11,7 @@ import tensorflow as tf
 from recommendation.config import LOSSES, TINY
 from recommendation.losses import CHUNK, make_loss
 from recommendation.model import PAD, build_model
+from recommendation.relative_time import NUM_BUCKETS, RelativeTime
 
 NUM_ITEMS = 30
 CONFIG = replace(TINY, max_length=10, dim=16, num_blocks=2)
@@ -29,8 +31,8 @@ def model_of(**changes):
     return model
 
 
-def predictions(model, history=HISTORY):
-    return np.array(model.scores(model.next_hidden(history)))
+def predictions(model, history=HISTORY, times=None):
+    return np.array(model.scores(model.next_hidden(history, times)))
 
 
 @BOTH
@@ -86,6 +88,34 @@ def test_the_order_of_a_history_matters(kind, attention):
     swapped = HISTORY.copy()
     swapped[:, [4, 5]] = swapped[:, [5, 4]]
     assert np.abs(predictions(model) - predictions(model, swapped)).max() > 1e-3
+
+
+@BOTH
+def test_how_long_ago_something_was_matters_and_what_the_clock_shows_does_not(kind):
+    model = model_of(model=kind, time_bias=True)
+    for bias in model.time_biases:
+        bias.biases.assign(RNG.normal(size=bias.biases.shape))
+    times = np.sort(RNG.integers(0, 10**6, HISTORY.shape)).astype("int32")
+    plain = predictions(model, times=times)
+    np.testing.assert_allclose(predictions(model, times=times + 12345), plain, atol=1e-6)
+    other = times.copy()
+    other[:, :5] -= 10**7
+    assert np.abs(predictions(model, times=other) - plain).max() > 1e-3
+    padding = times.copy()
+    padding[1, :4] = 10**8  # where nothing is, the time cannot matter
+    np.testing.assert_array_equal(predictions(model, times=padding), plain)
+
+
+def test_gaps_fall_into_buckets_of_powers_of_two():
+    layer = RelativeTime(1)
+    layer.build((None, None))
+    layer.biases.assign(np.arange(NUM_BUCKETS)[:, None])
+    gaps = [0, 1, 2, 3, 6, 7, 2**20 - 40, 2**20 - 1, 2**27, 2**30]
+    times = np.array([[0, gap] for gap in gaps], "int32")
+    found = np.array(layer(times))
+    expected = [min(int(math.log2(gap + 1)), NUM_BUCKETS - 1) for gap in gaps]
+    assert found[:, 0, 1, 0].tolist() == found[:, 0, 0, 1].tolist() == expected
+    assert not found[:, 0, 0, 0].any()
 
 
 @BOTH

@@ -135,7 +135,8 @@ def test_ragged_histories_get_the_same_answers(recommend, histories):
     few = histories[:5]
     flat = [key for history in few for key in history]
     lengths = [len(history) for history in few]
-    answer = recommend.recommend_ragged(tf.constant(flat), tf.constant(lengths, tf.int64))
+    ragged = recommend.signatures["ragged"]
+    answer = ragged(items=tf.constant(flat), row_lengths=tf.constant(lengths, tf.int64))
     for row, expected in enumerate(recommend_all(recommend, few)):
         assert list(answer["items"][row].numpy()) == list(expected["items"])
 
@@ -144,8 +145,12 @@ def test_whole_numbers_are_taken_and_given_back():
     config = replace(TINY, max_length=8)
     items = Items(["11", "12", "13", "14"], ["a", "b", "c", "d"])
     recommend = Recommend(build_model(config, 4), items, np.array([0, 1, 2, 3, 4]), config, top_k=3)
-    numbers = recommend.recommend_numbers(tf.constant([[-1, 11, 12, 99], [-1] * 4], tf.int64))
-    texts = recommend.recommend(tf.constant([["", "11", "12", "99"], [""] * 4]))
+    numbers = recommend.signatures["numbers"](
+        history=tf.constant([[-1, 11, 12, 99], [-1] * 4], tf.int64)
+    )
+    texts = recommend.signatures["serving_default"](
+        history=tf.constant([["", "11", "12", "99"], [""] * 4])
+    )
     assert numbers["items"].dtype == tf.int64
     assert set(numbers["items"][0].numpy().tolist()) == {13, 14, -1}
     np.testing.assert_array_equal(numbers["scores"], texts["scores"])
@@ -155,11 +160,26 @@ def test_whole_numbers_are_taken_and_given_back():
 
 @pytest.mark.parametrize("kind", ["sasrec", "bert4rec"])
 def test_both_models_are_served_with_attention(kind, histories, splits):
-    config = replace(TINY, model=kind)
+    config = replace(TINY, model=kind, time_bias=True)
     items = splits.interactions.items
     model = build_model(config, len(items))
+    for bias in model.time_biases:  # those of a new model are zero
+        bias.biases.assign(np.linspace(-3, 3, bias.biases.shape[0] * 2).reshape(-1, 2))
     recommend = Recommend(model, items, splits.training_counts(), config)
-    rows = recommend_all(recommend, histories[:4], attention=True)
+    times = [splits.test.times(case) for case in range(4)]
+    rows = recommend_all(recommend, histories[:4], times, attention=True)
+    scorer = ModelScorer(config, len(items)).load(model)
+    top = rank(scorer, splits.test).top
+    for case, row in enumerate(rows):
+        assert [items.keys[item - 1] for item in top[case, :10]] == [
+            key.decode() for key in row["items"][:10]
+        ]
+    at_once = recommend_all(recommend, histories[:4])
+    assert any(list(a["items"]) != list(b["items"]) for a, b in zip(rows, at_once, strict=True))
+    disturbed = [["?", *h[:2], "", *h[2:]] for h in histories[:4]]
+    later = [[0, *(t[:2] + 99), 0, *(t[2:] + 99)] for t in times]  # another clock, and padding
+    for one, other in zip(rows, recommend_all(recommend, disturbed, later), strict=True):
+        np.testing.assert_allclose(one["scores"], other["scores"], atol=1e-4)
     for history, row in zip(histories, rows, strict=False):
         sums = row["attention"].sum(-1)
         assert row["attention"].shape == (2, 2, len(history))
@@ -237,16 +257,17 @@ class _Altered:
                 answers["items"] = tf.reverse(answers["items"], axis=[1])
             return answers
 
+        answer.input_signature = recommend.signatures["serving_default"].input_signature
         self.signatures = {"serving_default": answer}
 
 
 def test_an_export_that_answers_otherwise_is_found(recommend, histories):
     few = histories[:5]
-    assert export.compare(recommend, _Altered(recommend), few, seed=0) == ([], [])
-    problems, _ = export.compare(recommend, _Altered(recommend, shift=0.01), few, seed=0)
+    assert export.compare(recommend, _Altered(recommend), few, None, 0) == ([], [])
+    problems, _ = export.compare(recommend, _Altered(recommend, shift=0.01), few, None, 0)
     assert len(problems) == 5
     assert "scores of user" in problems[0]
-    problems, _ = export.compare(recommend, _Altered(recommend, swap=True), few, seed=0)
+    problems, _ = export.compare(recommend, _Altered(recommend, swap=True), few, None, 0)
     assert "items differ for user" in problems[0]
 
 

@@ -20,6 +20,7 @@ def dense_attention(
     *,
     mechanism: Mechanism,
     mask: Any = None,
+    score_bias: Any = None,
     score_weights: Mapping[str, Any] | None = None,
     scope_weights: Mapping[str, Any] | None = None,
     dropout: Callable[[Any], Any] | None = None,
@@ -35,6 +36,7 @@ def dense_attention(
         mechanism: its scoring, normalizer and predicted window are used; masks and positions are
             the caller's.
         mask: booleans broadcastable to `(batch, heads, query, key)`, True = may attend.
+        score_bias: added to the scores, broadcastable to `(batch, heads, query, key)`.
         score_weights: what the scoring learns.
         scope_weights: what a predicted window learns.
         dropout: applied to the weights before they meet the values.
@@ -46,6 +48,8 @@ def dense_attention(
     Reference: Vaswani et al. 2017, "Attention Is All You Need".
     """
     scores = SCORINGS[mechanism.scoring](query, key, **(score_weights or {}))
+    if score_bias is not None:
+        scores = scores + ops.cast(score_bias, scores.dtype)
     if isinstance(mechanism.scope, PredictedWindow):
         scores, mask = mechanism.scope.narrow(scores, query, mask, **(scope_weights or {}))
     weights = NORMALIZERS[mechanism.normalizer](scores, mask)
