@@ -16,9 +16,14 @@ from attention_apps.attention.layers import MultiHeadAttention
 from attention_apps.attention.mechanism import Mechanism, parse_mechanism
 from attention_apps.attention.positions import LearnedPositions
 
-# Large enough for keys to be told apart by their places from the start: with vectors ten times
-# smaller attention takes twice as long to leave the even start.
-_PLACES = keras.initializers.RandomNormal(stddev=0.2)
+
+def _places() -> keras.initializers.Initializer:
+    """Vectors of places, drawn anew for every table.
+
+    Large enough for keys to be told apart by their places from the start: with vectors ten times
+    smaller attention takes twice as long to leave the even start.
+    """
+    return keras.initializers.RandomNormal(stddev=0.2)
 
 
 @keras.saving.register_keras_serializable("attention_apps.forecasting")
@@ -213,11 +218,11 @@ class _Reader(keras.layers.Layer):
     def _add_variables(self, num_variables: int) -> None:
         """A vector for every variable, and one for what it shares with others."""
         self.variable_vectors = self.add_weight(
-            name="variable_vectors", shape=(num_variables, self.dim), initializer=_PLACES
+            name="variable_vectors", shape=(num_variables, self.dim), initializer=_places()
         )
         count = len(self.static[0]) if self.static else 0
         self.static_vectors = (
-            self.add_weight(name="static_vectors", shape=(count, self.dim), initializer=_PLACES)
+            self.add_weight(name="static_vectors", shape=(count, self.dim), initializer=_places())
             if count
             else None
         )
@@ -258,12 +263,12 @@ class _PatchReader(_Reader):
         tokens = (None, self.num_patches, self.dim)
         width = self.patch_length * (num_features + self.num_known)
         self.embedding.build((None, self.num_patches, width))
-        self.positions = LearnedPositions(self.num_patches, initializer=_PLACES, name="positions")
+        self.positions = LearnedPositions(self.num_patches, initializer=_places(), name="positions")
         self.positions.build(tokens)
         for block in self.blocks:
             block.build(tokens)
         self.row_vectors = self.add_weight(
-            name="row_vectors", shape=(self.horizon, self.dim), initializer=_PLACES
+            name="row_vectors", shape=(self.horizon, self.dim), initializer=_places()
         )
         if self.known_embedding is not None:
             self.known_embedding.build((None, self.horizon, self.num_known))

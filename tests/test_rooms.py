@@ -147,3 +147,24 @@ def test_a_killed_training_ends_where_the_uninterrupted_one_ends(room, tmp_path,
     assert ours.files == theirs.files
     for name in ours.files:
         np.testing.assert_array_equal(ours[name], theirs[name])
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_import_draws_a_seed(room):
+    """An initializer made while a module is imported has a seed that `set_seed` cannot decide."""
+    code = f"""
+import importlib, pkgutil, keras, {room}
+from keras.src.initializers.random_initializers import random
+def refuse():
+    raise AssertionError("an import drew a seed")
+random.make_default_seed = refuse
+try:
+    keras.initializers.RandomNormal()
+except AssertionError:
+    pass
+else:
+    raise SystemExit("Keras draws its seeds elsewhere now")
+for module in pkgutil.walk_packages({room}.__path__, "{room}."):
+    importlib.import_module(module.name)
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
