@@ -38,7 +38,7 @@ def report(sections: Mapping[str, Any]) -> str:
         title = f"{name}: {figures['sentences']} sentences, {figures['bleu_signature']}"
         blocks.append(_table(title, rows))
     for name, figures in sections["gold"].items():
-        title = f"{name}: {figures['sentences']} sentences with gold alignments"
+        title = f"gold alignments of {name}: {figures['sentences']} sentences"
         rows = [*_alignment(figures, sections["alignment"]), *_heads(figures["every_head"])]
         if figures["links_outside"]:
             rows.append(("links beyond their sentence", str(figures["links_outside"]), ""))
@@ -47,42 +47,31 @@ def report(sections: Mapping[str, Any]) -> str:
 
 
 def _quality(figures: Mapping[str, Any]) -> Iterator[Row]:
-    interval = f" ± {figures['bleu_interval']:.2f}"
-    yield (
-        "BLEU",
-        f"{figures['bleu']:.2f}{interval}",
-        f"{figures['floor_copy_source_bleu']:.2f} copied source",
-    )
-    yield "chrF", f"{figures['chrf']:.2f}", f"{figures['floor_copy_source_chrf']:.2f} copied source"
+    floor = "copied source {:.2f}".format
+    interval = f"± {figures['bleu_interval']:.2f}"
+    bleu = f"{interval}, {floor(figures['floor_copy_source_bleu'])}"
+    yield "BLEU", f"{figures['bleu']:.2f}", bleu
+    yield "chrF", f"{figures['chrf']:.2f}", floor(figures["floor_copy_source_chrf"])
     for row in figures["bleu_by_length"]:
-        yield (
-            f"BLEU of {row['words']} source words",
-            f"{row['bleu']:.2f}",
-            f"{row['sentences']} sentences",
-        )
+        words = f"BLEU of {row['words']} source words"
+        yield words, f"{row['bleu']:.2f}", f"{row['sentences']} sentences"
     yield "length ratio", f"{figures['length_ratio']:.3f}", ""
-    yield (
-        "distinct outputs",
-        str(figures["distinct_outputs"]),
-        f"{figures['distinct_references']} references",
-    )
+    distinct = f"references {figures['distinct_references']}"
+    yield "distinct outputs", str(figures["distinct_outputs"]), distinct
     for name, words in (
         ("copied_sentences", "outputs equal to the source"),
         ("copied_words", "source words in the output"),
     ):
-        beside = f"{figures[f'{name}_of_references']:.1%} references"
+        beside = f"references {figures[f'{name}_of_references']:.1%}"
         yield words, f"{figures[name]:.1%}", beside
 
 
 def _alignment(figures: Mapping[str, Any], alignment: Mapping[str, Any]) -> Iterator[Row]:
     if "alignment_error" not in figures:
         return
-    precision, recall = figures["alignment_precision"], figures["alignment_recall"]
-    yield (
-        f"alignment error, {ReadOut.of(alignment).name}",
-        f"{figures['alignment_error']:.3f}",
-        f"precision {precision:.3f}, recall {recall:.3f}",
-    )
+    yield "alignment error", f"{figures['alignment_error']:.3f}", ReadOut.of(alignment).name
+    for name in ("precision", "recall"):
+        yield f"  {name}", f"{figures[f'alignment_{name}']:.3f}", ""
     for step in ("raw", "shifted"):
         yield f"  best way, {step}", f"{figures[f'alignment_error_{step}']:.3f}", ""
     if "alignment_error_symmetrised" in figures:
@@ -99,15 +88,13 @@ def _alignment(figures: Mapping[str, Any], alignment: Mapping[str, Any]) -> Iter
 def _comparison(one: Mapping[str, Any]) -> Iterator[Row]:
     low, high = one["difference_interval"]
     yield (
-        f"BLEU less that of {one['against']}",
+        "BLEU more than the other's",
         f"{one['difference']:+.2f}",
-        f"{low:+.2f} to {high:+.2f}",
+        f"{low:+.2f} to {high:+.2f}, other {one['bleu_other']:.2f}: {one['against']}",
     )
-    yield (
-        f"  better in {one['better_in']:.1%} of {one['resamples']} resamples",
-        f"p = {one['p_value']:.3f}",
-        f"{one['p_value_sacrebleu']:.3f} by sacrebleu --paired-bs",
-    )
+    yield "  resamples in which it is better", f"{one['better_in']:.1%}", f"of {one['resamples']}"
+    sacrebleu = f"by sacrebleu --paired-bs {one['p_value_sacrebleu']:.3f}"
+    yield "  p-value, two-sided", f"{one['p_value']:.3f}", sacrebleu
 
 
 def _heads(rows: list[dict[str, Any]]) -> Iterator[Row]:
@@ -116,7 +103,7 @@ def _heads(rows: list[dict[str, Any]]) -> Iterator[Row]:
         raw, shifted = (
             min(v for k, v in row.items() if k.startswith(s)) for s in ("raw", "shifted")
         )
-        yield f"  block {row['layer']}, {head}", f"{raw:.3f} raw", f"{shifted:.3f} shifted"
+        yield f"  block {row['layer']}, {head}, raw", f"{raw:.3f}", f"{shifted:.3f} shifted"
 
 
 def _table(title: str, rows: list[Row]) -> str:
