@@ -15,6 +15,8 @@ from attention_apps.running.flags import parse
 from recommendation.config import ROOM, Config
 
 FIGURE = "ndcg_10"
+MOST_OBSERVED = 1000
+"""Test cases whose attention is measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +63,7 @@ def evaluate(run_dir: Path, *, legacy_sampled_metrics: bool = False) -> dict[str
     if legacy_sampled_metrics:
         figures["sampled_100_inconsistent"] = _score_sampled(scorers, splits)
     recommend = Recommend(run.model, items, counts, run.config)
+    figures["entropy"] = _entropy(recommend, splits.test)
     place, causes = _score_causes(recommend, splits, run.config)
     if causes:
         figures["causes"] = causes
@@ -132,6 +135,16 @@ def _score_sampled(scorers: dict[str, Any], splits: Any) -> dict[str, dict[str, 
     }
 
 
+def _entropy(recommend: Any, test: Any) -> dict[str, float]:
+    from dataclasses import replace
+
+    from recommendation.causes import attention_of, entropy_by_head
+
+    some = slice(0, MOST_OBSERVED)
+    few = replace(test, users=test.users[some], places=test.places[some])
+    return entropy_by_head(attention_of(recommend, few))
+
+
 def _score_causes(
     recommend: Any, splits: Any, config: Config
 ) -> tuple[tuple[int, int | None], dict[str, float]]:
@@ -191,6 +204,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for attribute, groups in test["model"]["groups"].items():
         told = ", ".join(f"{group}: {value:.4f}" for group, value in groups.items())
         print(f"NDCG@10 by {attribute}: {told}")
+    told = ", ".join(f"{head}: {value:.2f}" for head, value in test["entropy"].items())
+    print(f"entropy of attention (0 = one item, 1 = all alike): {told}")
     if "causes" in test:
         causes = test["causes"]
         print(
