@@ -67,7 +67,8 @@ def evaluate(run_dir: Path, *, legacy_sampled_metrics: bool = False) -> dict[str
     place, causes = _score_causes(recommend, splits, run.config)
     if causes:
         figures["causes"] = causes
-    _draw_attention(run.model, splits, run.config, run.run_dir / "evaluation" / "attention.png")
+    picture = run.run_dir / "evaluation" / "attention.png"
+    _draw_attention(run.model, splits, run.config, place, picture)
     best_floor = max(figures[f"floor_{name}"][FIGURE] for name in scorers if name != "model")
     protocol = run.config.split
     if protocol == "time":
@@ -166,13 +167,16 @@ def _score_causes(
     }
 
 
-def _draw_attention(model: Any, splits: Any, config: Config, path: Path) -> None:
+def _draw_attention(
+    model: Any, splits: Any, config: Config, place: tuple[int, int | None], path: Path
+) -> None:
     from attention_apps.observation.heatmaps import draw_heatmaps
     from recommendation.attention_maps import Probe, attention_maps
 
     probe = Probe.of(splits.test, config.max_length, 1)
-    records = attention_maps(model, probe)
-    draw_heatmaps(records[-1]).savefig(path)
+    layer, head = place
+    record = attention_maps(model, probe)[layer]  # one example: a record for every block
+    draw_heatmaps(record.mean() if head is None else record.head(head)).savefig(path)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
