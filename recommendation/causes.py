@@ -1,4 +1,4 @@
-"""Whether the item that is attended to most is the one that caused the next: gold attention."""
+"""Attention when the next item is predicted: how wide it is, and whether it finds the cause."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from attention_apps.observation.health import relative_entropy
 from recommendation.recommend import recommend_all
 from recommendation.splits import Cases
 
@@ -81,6 +82,24 @@ def read(weights: NDArray[np.float32], place: Place) -> NDArray[np.float32]:
     """
     layer, head = place
     return weights[layer].mean(axis=0) if head is None else weights[layer, head]
+
+
+def entropy_by_head(maps: Sequence[NDArray[np.float32]]) -> dict[str, float]:
+    """How widely each head looks when the next item is predicted: 0 at one item, 1 at all alike.
+
+    Args:
+        maps: for every case `(layers, heads, history)`.
+
+    Returns:
+        The entropy of the weights as a share of the largest possible, the mean over cases, by
+        `block 0 head 0` and so on.
+    """
+    found = {}
+    for layer in range(len(maps[0])):
+        rows = [relative_entropy(weights[layer][:, None]) for weights in maps]
+        for head, value in enumerate(np.nanmean(rows, axis=0)):
+            found[f"block {layer} head {head}"] = float(value)
+    return found
 
 
 def floors_of_causes(cases: Cases, films: Any) -> dict[str, float]:

@@ -15,6 +15,8 @@ from attention_apps.running.flags import parse
 from recommendation.config import ROOM, Config
 
 FIGURE = "ndcg_10"
+MOST_OBSERVED = 1000
+"""Test cases whose attention is measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +63,12 @@ def evaluate(run_dir: Path, *, legacy_sampled_metrics: bool = False) -> dict[str
     if legacy_sampled_metrics:
         figures["sampled_100_inconsistent"] = _score_sampled(scorers, splits)
     recommend = Recommend(run.model, items, counts, run.config)
+    figures["entropy"] = _entropy(recommend, splits.test)
     place, causes = _score_causes(recommend, splits, run.config)
     if causes:
         figures["causes"] = causes
-    _draw_attention(run.model, splits, run.config, run.run_dir / "evaluation" / "attention.png")
+    picture = run.run_dir / "evaluation" / "attention.png"
+    _draw_attention(run.model, splits, run.config, place, picture)
     best_floor = max(figures[f"floor_{name}"][FIGURE] for name in scorers if name != "model")
     protocol = run.config.split
     if protocol == "time":
@@ -132,6 +136,16 @@ def _score_sampled(scorers: dict[str, Any], splits: Any) -> dict[str, dict[str, 
     }
 
 
+def _entropy(recommend: Any, test: Any) -> dict[str, float]:
+    from dataclasses import replace
+
+    from recommendation.causes import attention_of, entropy_by_head
+
+    some = slice(0, MOST_OBSERVED)
+    few = replace(test, users=test.users[some], places=test.places[some])
+    return entropy_by_head(attention_of(recommend, few))
+
+
 def _score_causes(
     recommend: Any, splits: Any, config: Config
 ) -> tuple[tuple[int, int | None], dict[str, float]]:
@@ -153,13 +167,16 @@ def _score_causes(
     }
 
 
-def _draw_attention(model: Any, splits: Any, config: Config, path: Path) -> None:
+def _draw_attention(
+    model: Any, splits: Any, config: Config, place: tuple[int, int | None], path: Path
+) -> None:
     from attention_apps.observation.heatmaps import draw_heatmaps
     from recommendation.attention_maps import Probe, attention_maps
 
     probe = Probe.of(splits.test, config.max_length, 1)
-    records = attention_maps(model, probe)
-    draw_heatmaps(records[-1]).savefig(path)
+    layer, head = place
+    record = attention_maps(model, probe)[layer]  # one example: a record for every block
+    draw_heatmaps(record.mean() if head is None else record.head(head)).savefig(path)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -191,6 +208,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for attribute, groups in test["model"]["groups"].items():
         told = ", ".join(f"{group}: {value:.4f}" for group, value in groups.items())
         print(f"NDCG@10 by {attribute}: {told}")
+    told = ", ".join(f"{head}: {value:.2f}" for head, value in test["entropy"].items())
+    print(f"entropy of attention (0 = one item, 1 = all alike): {told}")
     if "causes" in test:
         causes = test["causes"]
         print(

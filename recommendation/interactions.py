@@ -159,6 +159,15 @@ class Spool:
         )
 
 
+def sorted_copy(values: NDArray[Any]) -> NDArray[Any]:
+    """Values in order, held in a file as histories are."""
+    copy = _mapped_new(values.dtype.type, len(values))
+    for start in range(0, len(values), _CHUNK):
+        copy[start : start + _CHUNK] = values[start : start + _CHUNK]
+    copy.sort()
+    return copy
+
+
 def _sort_by_time(
     offsets: NDArray[np.int64], item_ids: NDArray[np.int32], times: NDArray[np.int64]
 ) -> int:

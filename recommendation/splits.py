@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_apps.running.command import UserError
-from recommendation.interactions import Interactions
+from recommendation.interactions import Interactions, sorted_copy
 
 MOST_SUCCESSIVE = 50
 """Successive targets of one user that count."""
@@ -140,10 +140,11 @@ def at_time(
             "--split time needs a time with every interaction. Received: interactions without. Use "
             "--split leave_one_out"
         )
-    ordered = np.sort(interactions.times)
-    first_test = int(len(ordered) * (1 - test_share))
+    count = len(interactions)
+    first_test = int(count * (1 - test_share))
     first_validation = int(first_test * (1 - validation_share))
-    cuts = [int(ordered[min(p, len(ordered) - 1)]) for p in (first_validation, first_test)]
+    ordered = sorted_copy(interactions.times)
+    cuts = [int(ordered[min(p, count - 1)]) for p in (first_validation, first_test)]
     offsets = interactions.offsets
     bounds = np.empty((len(offsets) - 1, 4), np.int64)
     for user, (begin, end) in enumerate(itertools.pairwise(offsets)):

@@ -10,7 +10,7 @@ import tensorflow as tf
 from attention_apps.running.command import UserError
 from attention_apps.running.runs import load_run
 from recommendation import evaluate, export, predict
-from recommendation.causes import caused, floors_of_causes, hit_rates
+from recommendation.causes import caused, entropy_by_head, floors_of_causes, hit_rates
 from recommendation.config import EXAMPLE, TINY, Config
 from recommendation.data import load
 from recommendation.interactions import Items
@@ -233,6 +233,16 @@ def test_hits_are_counted_where_they_are_read(splits):
         weights[0, 1, cause - 1] = 3.0
         maps.append(weights)
     assert hit_rates(maps, cases) == {(0, None): 0, (0, 0): 1, (0, 1): 0}
+
+
+def test_entropy_tells_heads_apart():
+    sharp, even = np.array([0.0, 1.0, 0.0, 0.0]), np.full(4, 0.25)
+    half = np.array([0.5, 0.5, 0.0, 0.0])
+    maps = [np.stack([[sharp, even]]), np.stack([[half, even]])]
+    found = entropy_by_head(maps)
+    assert found["block 0 head 1"] == pytest.approx(1)
+    # None, and log 2 of log 4.
+    assert found["block 0 head 0"] == pytest.approx(0.25)
 
 
 def test_the_floors_of_causes_are_those_of_the_data(splits):
