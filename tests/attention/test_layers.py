@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
+from attention_apps.attention.algorithms.dense import dense_attention
 from attention_apps.attention.layers import AdditiveAttention, Attention, MultiHeadAttention
 from attention_apps.attention.masks import causal, window
 from attention_apps.attention.mechanism import Mechanism, parse_mechanism
@@ -352,3 +353,17 @@ def test_single_head_causality_is_aligned_to_the_end_and_empty_rows_are_safe_in_
     np.testing.assert_array_equal(np.array(weights)[0, 0] > 0, [1, 1, 1, 1, 1, 0])
     half = Attention(dtype="float16")([QUERY * 9, VALUE * 9], mask=[None, KEY_MASK])
     assert np.isfinite(numbers(half)).all()
+
+
+@pytest.mark.parametrize("scoring", ["dot", "scaled_dot"])
+def test_large_products_do_not_overflow_in_float16(scoring):
+    """64 x 60 x 60 is more than float16 holds; the key that is a little larger takes it all."""
+    query = np.full((1, 2, 1, 64), 60, "float16")
+    key = np.concatenate([query[:, :1], query[:, :1] + 1], axis=1)
+    _, weights = dense_attention(
+        ops.convert_to_tensor(query),
+        ops.convert_to_tensor(key),
+        ops.convert_to_tensor(key),
+        mechanism=Mechanism(scoring=scoring),
+    )
+    np.testing.assert_array_equal(numbers(weights)[0, 0], [[0, 1], [0, 1]])
