@@ -78,7 +78,7 @@ def measure_ours(options: Options, precision: str) -> dict[str, float]:
     splits = load(config)
     set_seed(config.seed)
     model = compiled_model(config, splits.steps_per_epoch)
-    opens_word = splits.subwords.opens_word
+    opens_word = splits.vocabularies.target.opens_word
     batches = splits.train(0).as_numpy_iterator()
     counted = [next(batches)[1] for _ in range(options.warm_up + options.steps)][options.warm_up :]
     words = sum(int(np.sum(opens_word[target])) for target in counted)

@@ -11,7 +11,7 @@ from typing import Any
 from attention_apps.running.command import UserError
 from translation.config import Config
 from translation.readout import ReadOut
-from translation.train import ROOM, SUBWORDS
+from translation.train import ROOM
 from translation.words import UNKNOWN
 
 Hypotheses = list[dict[str, Any]]
@@ -83,15 +83,15 @@ def of_run(run_dir: Path, *, num_hypotheses: int, prefix: str) -> Asked:
 
     from attention_apps.running.runs import load_run
     from translation.forced import ForcedAttention
-    from translation.subwords import Subwords
     from translation.translate import SENTENCES, Translate
     from translation.tuning import with_chosen_penalty
+    from translation.vocabularies import Vocabularies
 
     run = load_run(run_dir, ROOM, Config)
-    subwords = Subwords.read(run.run_dir / SUBWORDS)
+    vocabularies = Vocabularies.read(run.run_dir)
     config = with_chosen_penalty(run.config, run.metrics)
     config = replace(config, beam_size=max(config.beam_size, num_hypotheses))
-    ids = subwords.encode_all([prefix]).to_list()[0]
+    ids = vocabularies.target.encode_all([prefix]).to_list()[0]
     if UNKNOWN in ids:
         raise UserError(f"--prefix has characters the model never saw. Received: {prefix!r}")
     if len(ids) >= config.max_length:
@@ -99,7 +99,7 @@ def of_run(run_dir: Path, *, num_hypotheses: int, prefix: str) -> Asked:
             f"--prefix must be shorter than the {config.max_length} subwords of the longest "
             f"translation. Received: {len(ids)} subwords"
         )
-    translate = Translate(run.model, subwords, config)
+    translate = Translate(run.model, vocabularies, config)
 
     @tf.function(input_signature=[SENTENCES], autograph=False)
     def search(sentences: Any) -> dict[str, Any]:
@@ -121,6 +121,6 @@ def of_run(run_dir: Path, *, num_hypotheses: int, prefix: str) -> Asked:
     if "alignment" in run.metrics:
         way = ReadOut.of(run.metrics["alignment"])
     else:
-        forced = ForcedAttention(translate.model, subwords)
+        forced = ForcedAttention(translate.model, vocabularies)
         way = forced.unmeasured(guided=config.alignment_weight > 0)
     return Asked(ask, way, config.max_length)

@@ -14,7 +14,7 @@ from translation.alignments import Link
 from translation.corpus import Corpus
 from translation.forced import ForcedAttention, padded
 from translation.readout import ReadOut
-from translation.subwords import Subwords
+from translation.vocabularies import Vocabularies
 from translation.words import END, SPECIAL, START, words_of
 
 
@@ -39,12 +39,12 @@ class Probe:
     titles: list[str]
 
     @classmethod
-    def of(cls, corpus: Corpus, subwords: Subwords, count: int) -> Probe:
+    def of(cls, corpus: Corpus, vocabularies: Vocabularies, count: int) -> Probe:
         """Take sentences of ordinary length from the front of a corpus.
 
         Args:
             corpus: the pairs.
-            subwords: of both languages.
+            vocabularies: of both languages.
             count: number of sentences.
 
         Returns:
@@ -54,16 +54,17 @@ class Probe:
         first = {title: index for index, title in reversed([*enumerate(corpus.sources)])}
         ordinary = [title for title in first if 5 <= len(title.split()) <= 14]
         chosen = sorted(first[title] for title in ordinary or first)[:count]
-        sources = subwords.encode_all([corpus.sources[index] for index in chosen]).to_list()
-        targets = subwords.encode_all([corpus.targets[index] for index in chosen]).to_list()
-        source = [[*ids, END] for ids in sources]
-        previous = [[START, *ids] for ids in targets]
+        reads, writes = vocabularies.source, vocabularies.target
+        sources = reads.encode_all([corpus.sources[index] for index in chosen])
+        targets = writes.encode_all([corpus.targets[index] for index in chosen])
+        source = reads.finish(sources).to_list()
+        previous = [[START, *ids] for ids in targets.to_list()]
         links = None if corpus.alignments is None else [corpus.alignments[i] for i in chosen]
         return cls(
             source=padded(source),
             previous=padded(previous),
-            source_tokens=[subwords.pieces(ids) for ids in source],
-            previous_tokens=[subwords.pieces(ids) for ids in previous],
+            source_tokens=[reads.pieces(ids) for ids in source],
+            previous_tokens=[writes.pieces(ids) for ids in previous],
             gold=links,
             titles=[corpus.sources[index] for index in chosen],
         )
@@ -112,13 +113,13 @@ def attention_maps(model: Any, probe: Probe) -> list[AttentionRecord]:
 
 
 def alignment_record(
-    forced: ForcedAttention, subwords: Subwords, corpus: Corpus, way: ReadOut
+    forced: ForcedAttention, vocabularies: Vocabularies, corpus: Corpus, way: ReadOut
 ) -> AttentionRecord:
     """What is read as an alignment, for the first pair of ordinary length.
 
     Args:
         forced: the translator's attention.
-        subwords: of both languages.
+        vocabularies: of both languages.
         corpus: the pairs.
         way: how attention is read.
 
@@ -128,9 +129,9 @@ def alignment_record(
     index = next((i for i, s in enumerate(corpus.sources) if 5 <= len(s.split()) <= 14), 0)
     source, target = corpus.sources[index], corpus.targets[index]
     weights, _, _ = next(forced.maps(Corpus(corpus.name, [source], [target])))
-    source_ids, target_ids = subwords.encode_all([source, target]).to_list()
-    source_tokens = subwords.pieces([*source_ids, END])
-    target_tokens = subwords.pieces(target_ids)
+    reads, writes = vocabularies.source, vocabularies.target
+    source_tokens = reads.pieces(reads.finish(reads.encode_all([source])).to_list()[0])
+    target_tokens = writes.pieces(writes.encode_all([target]).to_list()[0])
     gold = None
     if corpus.alignments is not None:
         gold = gold_of_tokens(corpus.alignments[index], source_tokens, target_tokens)

@@ -13,7 +13,8 @@ from attention_apps.running.command import UserError
 from translation.alignments import Link
 from translation.config import Config
 from translation.corpus import Corpus
-from translation.subwords import Subwords
+from translation.subwords import column, with_end
+from translation.vocabularies import SourceTokens, Vocabularies
 from translation.words import END, PAD, START
 
 
@@ -25,7 +26,7 @@ class Batches:
     Args:
         config: `batch_tokens`, `max_length`, `subword_dropout`, `r_drop_weight` and `seed` are
             used.
-        subwords: of both languages.
+        vocabularies: of both languages.
         corpus: the training pairs.
         teacher: word links of every pair for guided attention; None guides nothing.
 
@@ -36,14 +37,14 @@ class Batches:
     def __init__(
         self,
         config: Config,
-        subwords: Subwords,
+        vocabularies: Vocabularies,
         corpus: Corpus,
         teacher: Sequence[Sequence[Link]] | None = None,
     ) -> None:
         self._config = config
-        self._subwords = subwords
-        sources = subwords.encode_all(corpus.sources)
-        targets = subwords.encode_all(corpus.targets)
+        self._vocabularies = vocabularies
+        sources = vocabularies.source.finish(vocabularies.source.encode_all(corpus.sources))
+        targets = vocabularies.target.encode_all(corpus.targets)
         lengths = _lengths(sources, targets).numpy()
         kept = np.flatnonzero(lengths <= config.max_length)
         self.notes: list[str] = []
@@ -122,13 +123,14 @@ class Batches:
         config = self._config
         seeds = np.random.SeedSequence([config.seed, epoch]).generate_state(2)
         parts = []
-        for texts, whole, seed in zip(
-            self._texts, (self._sources, self._targets), seeds, strict=True
-        ):
-            rows = self._subwords.sample_all(texts, config.subword_dropout, int(seed))
-            for index, row in enumerate(rows):
-                if len(row) >= config.max_length:
-                    rows[index] = whole[index].numpy().tolist()
+        wholes = self._sources, self._targets
+        ends: tuple[list[int], ...] = ([END], [])
+        for texts, whole, end, seed in zip(self._texts, wholes, ends, seeds, strict=True):
+            drawn = self._vocabularies.target.sample_all(texts, config.subword_dropout, int(seed))
+            rows = [
+                [*row, *end] if len(row) < config.max_length else whole[index].numpy().tolist()
+                for index, row in enumerate(drawn)
+            ]
             splits = np.cumsum([0, *map(len, rows)], dtype=np.int64)
             parts.append((np.fromiter(itertools.chain(*rows), np.int32), splits))
         return parts
@@ -171,31 +173,25 @@ class Batches:
         shape = tf.stack([-1, length])
         source = tf.gather(sources, indexes)
         target = tf.gather(targets, indexes)
-        source = with_end(source).to_tensor(PAD, shape=shape)
-        previous = tf.concat([_column(target, START), target], axis=1)
+        source = source.to_tensor(PAD, shape=shape)
+        previous = tf.concat([column(target, START), target], axis=1)
         previous = previous.to_tensor(PAD, shape=shape)
         target = with_end(target).to_tensor(PAD, shape=shape)
         weights = tf.cast(tf.not_equal(target, PAD), tf.float32)
         inputs = {"source": source, "previous": previous}
         if self._linked_words is not None:
-            inputs["source_words"] = self._words(source)
+            inputs["source_words"] = self._vocabularies.source.word_numbers(source)
             inputs["linked_words"] = tf.gather(
                 tf.gather(self._linked_words, indexes).to_tensor(),
-                self._words(previous),
+                self._vocabularies.target.word_numbers(previous),
                 batch_dims=1,
             )
         return inputs, target, weights
 
-    def _words(self, ids: tf.Tensor) -> tf.Tensor:
-        """Number the word of every subword, from 1; 0 for special ones."""
-        words = tf.cumsum(tf.gather(tf.constant(self._subwords.opens_word, tf.int32), ids), axis=1)
-        return tf.where(ids > END, words, 0)
-
 
 def _lengths(sources: tf.RaggedTensor, targets: tf.RaggedTensor) -> tf.Tensor:
-    """Places each pair needs: the source ends with the end token, the target moves by one."""
-    longer = tf.maximum(sources.row_lengths(), targets.row_lengths())
-    return 1 + tf.cast(longer, tf.int32)
+    """Places each pair needs: the source is finished, the target moves by one."""
+    return tf.cast(tf.maximum(sources.row_lengths(), 1 + targets.row_lengths()), tf.int32)
 
 
 def _ragged(values: Any, row_splits: Any) -> tf.RaggedTensor:
@@ -213,30 +209,14 @@ def _linked_words(teacher: Sequence[Sequence[Link]], targets: Sequence[str]) -> 
     return tf.ragged.constant(rows, dtype=tf.int32)
 
 
-def _column(ids: tf.RaggedTensor, token: int) -> tf.Tensor:
-    return tf.fill(tf.stack([ids.nrows(out_type=tf.int32), 1]), tf.cast(token, ids.dtype))
-
-
-def with_end(ids: tf.RaggedTensor) -> tf.RaggedTensor:
-    """Put the end token behind every row.
+def pad_sources(tokens: SourceTokens, sentences: Sequence[str] | tf.Tensor) -> tf.Tensor:
+    """Split sentences as the model reads them: tokens, what stands around them, padding.
 
     Args:
-        ids: ragged `(batch, subwords)`.
-
-    Returns:
-        Ragged `(batch, subwords + 1)`.
-    """
-    return tf.concat([ids, _column(ids, END)], axis=1)
-
-
-def pad_sources(subwords: Subwords, sentences: Sequence[str] | tf.Tensor) -> tf.Tensor:
-    """Split sentences as the model reads them: subwords, the end token, padding.
-
-    Args:
-        subwords: of both languages.
+        tokens: of the source.
         sentences: `(batch,)` strings.
 
     Returns:
         `(batch, source)` int32 ids padded with 0.
     """
-    return with_end(subwords.encode(sentences)).to_tensor(PAD)
+    return tokens.finish(tokens.encode(sentences)).to_tensor(PAD)

@@ -15,9 +15,9 @@ from translation.corpus import Corpus
 from translation.forced import ForcedAttention
 from translation.gold import GoldAlignments
 from translation.readout import ReadOut
-from translation.subwords import Subwords
-from translation.train import ROOM, SUBWORDS
+from translation.train import ROOM
 from translation.translate import Translate
+from translation.vocabularies import Vocabularies
 
 METHODS: tuple[Method, ...] = get_args(Method)
 UNMEASURED: Method = "grow_diag"
@@ -96,8 +96,8 @@ def read_both(
             f"{config.source_language}. Received: {reverse_run}, from {languages[0]} to "
             f"{languages[1]}"
         )
-    subwords = Subwords.read(run.run_dir / SUBWORDS)
-    reverse = ForcedAttention(Translate(run.model, subwords, run.config).model, subwords)
+    vocabularies = Vocabularies.read(run.run_dir)
+    reverse = ForcedAttention(Translate(run.model, vocabularies, run.config).model, vocabularies)
     guided = run.config.alignment_weight > 0
     reverse_way = choose_read_out(reverse, validation.turned(), guided=guided).best
     method, errors = UNMEASURED, dict[Method, float]()

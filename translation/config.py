@@ -50,6 +50,11 @@ class Config:
     """Number of attention heads of the Transformer; the recurrent model has one."""
     feedforward_dim: int = 256
     """Size of the inner feed-forward layers of the Transformer."""
+    encoder_preset: str = ""
+    """Pretrained text encoder of keras-hub, with its tokenizer: a preset's name, or a folder that
+    `save_to_preset` wrote. It stands in place of the encoder blocks."""
+    train_encoder: bool = True
+    """Whether training changes the pretrained encoder too."""
     rnn_cell: str = "gru"
     """Cell of the recurrent model: `gru` or `lstm`."""
     input_feeding: bool = True
@@ -178,6 +183,7 @@ class Config:
                     f"{_flag(name)} must be {' or '.join(known)}. Received: {getattr(self, name)}"
                 )
         self._refuse_flags_of_the_other_model()
+        self._refuse_what_a_pretrained_encoder_cannot()
         languages = {self.source_language, self.target_language}
         if self.dataset == "generated" and not languages <= {"en", "de"}:
             raise ValueError(
@@ -201,6 +207,25 @@ class Config:
                 raise ValueError(
                     f"{_flag(name)} means nothing to --model {self.model}. "
                     f"Received: {getattr(self, name)}. Leave it out"
+                )
+
+    def _refuse_what_a_pretrained_encoder_cannot(self) -> None:
+        if not self.encoder_preset:
+            if not self.train_encoder:
+                raise ValueError(
+                    "--no-train-encoder keeps the encoder of --encoder-preset as it is. "
+                    "Received: no --encoder-preset"
+                )
+            return
+        for name, only, why in (
+            ("model", "transformer", "its decoder"),
+            ("encoder_attention", "full", "the pretrained encoder has attention of its own"),
+            ("subword_dropout", 0.0, "the preset's tokenizer splits in one way"),
+        ):
+            if getattr(self, name) != only:
+                raise ValueError(
+                    f"--encoder-preset needs {_flag(name)} {only} ({why}). "
+                    f"Received: {getattr(self, name)}"
                 )
 
 

@@ -15,14 +15,16 @@ from translation.baselines import IbmModel1
 from translation.batches import Batches
 from translation.config import Config
 from translation.corpus import Corpus
+from translation.preset_tokens import PresetTokens
 from translation.subwords import Subwords
+from translation.vocabularies import Vocabularies
 
 
 @dataclass(frozen=True)
 class Splits:
     """What a run trains on and is measured on."""
 
-    subwords: Subwords
+    vocabularies: Vocabularies
     training: Corpus
     validation: Corpus
     tests: list[Corpus]
@@ -39,12 +41,13 @@ class Splits:
         return self.batches.epochs_from(first_epoch)
 
 
-def load(config: Config, subwords: Subwords | None = None) -> Splits:
+def load(config: Config, vocabularies: Vocabularies | None = None) -> Splits:
     """Read the corpora, learn subwords unless they are given, and prepare the batches.
 
     Args:
         config: the room's configuration.
-        subwords: those of an earlier run; None learns them from the training text.
+        vocabularies: those of an earlier run; None learns subwords from the training text and reads
+            the tokenizer of a pretrained encoder.
 
     Returns:
         The splits.
@@ -53,15 +56,21 @@ def load(config: Config, subwords: Subwords | None = None) -> Splits:
         UserError: for data that cannot be read, with what was received and expected.
     """
     training, validation, tests = read_corpora(config)
-    if subwords is None:
-        sentences = [*training.sources, *training.targets]
-        try:
-            subwords = Subwords.learn(sentences, config.vocabulary_size)
-        except ValueError as error:
-            raise UserError(str(error)) from error
+    if vocabularies is None:
+        vocabularies = _vocabularies(config, training)
     teacher = align(training) if config.alignment_weight else None
-    batches = Batches(config, subwords, training, teacher)
-    return Splits(subwords, training, validation, tests, batches, batches.notes)
+    batches = Batches(config, vocabularies, training, teacher)
+    return Splits(vocabularies, training, validation, tests, batches, batches.notes)
+
+
+def _vocabularies(config: Config, training: Corpus) -> Vocabularies:
+    preset = PresetTokens(config.encoder_preset) if config.encoder_preset else None
+    sentences = training.targets if preset else [*training.sources, *training.targets]
+    try:
+        subwords = Subwords.learn(sentences, config.vocabulary_size)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return Vocabularies(preset, subwords) if preset else Vocabularies.shared(subwords)
 
 
 def align(corpus: Corpus) -> list[list[Link]]:

@@ -98,23 +98,23 @@ def evaluate(run_dir: Path, comparisons: Comparisons | None = None) -> dict[str,
     from translation.own_gold import own_gold_figures, read_own_gold
     from translation.quality import quality
     from translation.rivals import compare, read_rivals
-    from translation.subwords import Subwords
-    from translation.train import ROOM, SUBWORDS
+    from translation.train import ROOM
     from translation.translate import Translate
     from translation.tuning import translate_corpus, tune_length_penalty
+    from translation.vocabularies import Vocabularies
 
     asked = comparisons or Comparisons()
     run = load_run(run_dir, ROOM, Config)
     config = run.config
-    subwords = Subwords.read(run.run_dir / SUBWORDS)
+    vocabularies = Vocabularies.read(run.run_dir)
     training, validation, tests = read_corpora(config)
     # Before anything that takes long: what the user named is read and refused.
     rivals = read_rivals(config, tests, asked.against_run, asked.against_file)
     own = None
     if asked.gold is not None:
         own = read_own_gold(config, asked.gold, asked.gold_name, asked.gold_first)
-    translate = Translate(run.model, subwords, config)
-    forced = ForcedAttention(translate.model, subwords)
+    translate = Translate(run.model, vocabularies, config)
+    forced = ForcedAttention(translate.model, vocabularies)
     choice = choose_read_out(forced, validation, guided=config.alignment_weight > 0)
     alignment = choice.section()
     both = None
@@ -140,7 +140,7 @@ def evaluate(run_dir: Path, comparisons: Comparisons | None = None) -> dict[str,
                 **(both.figures(test, gold) if both else {}),
                 **alignment_floors(training, test, gold, dictionary),
             }
-    draw_heatmaps(alignment_record(forced, subwords, tests[0], choice.best)).savefig(
+    draw_heatmaps(alignment_record(forced, vocabularies, tests[0], choice.best)).savefig(
         folder / "attention.png"
     )
     main = figures[tests[0].name]

@@ -51,15 +51,15 @@ def export(run_dir: Path, *, parity_sentences: int = 1000) -> Path:
     from attention_apps.running.runs import load_run
     from translation.data import read_corpora
     from translation.forced import ForcedAttention
-    from translation.subwords import Subwords
-    from translation.train import ROOM, SUBWORDS
+    from translation.train import ROOM
     from translation.translate import SENTENCES, Translate
     from translation.tuning import with_chosen_penalty
+    from translation.vocabularies import Vocabularies
 
     run = load_run(run_dir, ROOM, Config)
-    subwords = Subwords.read(run.run_dir / SUBWORDS)
+    vocabularies = Vocabularies.read(run.run_dir)
     config = with_chosen_penalty(run.config, run.metrics)
-    translate = Translate(run.model, subwords, config)
+    translate = Translate(run.model, vocabularies, config)
     _, _, tests = read_corpora(run.config)
     sentences = [s for test in tests for s in test.sources][:parity_sentences]
     near_ties: list[str] = []
@@ -72,7 +72,7 @@ def export(run_dir: Path, *, parity_sentences: int = 1000) -> Path:
     figures = run.metrics.get("test", {})
     alignment = run.metrics.get("alignment")
     if alignment is None:
-        forced = ForcedAttention(translate.model, subwords)
+        forced = ForcedAttention(translate.model, vocabularies)
         alignment = asdict(forced.unmeasured(guided=config.alignment_weight > 0))
     folder = export_model(
         run.run_dir,

@@ -13,7 +13,7 @@ from translation.alignments import Link
 from translation.corpus import Corpus
 from translation.model import Translator
 from translation.readout import ReadOut
-from translation.subwords import Subwords
+from translation.vocabularies import Vocabularies
 from translation.words import END, PAD, START, words_of
 
 
@@ -22,11 +22,11 @@ class ForcedAttention:
 
     Args:
         model: the translator.
-        subwords: those it was trained with.
+        vocabularies: those it was trained with.
     """
 
-    def __init__(self, model: Translator, subwords: Subwords) -> None:
-        self._subwords = subwords
+    def __init__(self, model: Translator, vocabularies: Vocabularies) -> None:
+        self._vocabularies = vocabularies
         self.alignment_step = model.alignment_step
         observed = observe(model)
         ids = tf.TensorSpec([None, None], tf.int32)
@@ -65,8 +65,13 @@ class ForcedAttention:
             token t was predicted (the end token last), and the word of each source and of each
             target subword, -1 for special ones.
         """
-        sources = [[*ids, END] for ids in self._subwords.encode_all(corpus.sources).to_list()]
-        targets = [[*ids, END] for ids in self._subwords.encode_all(corpus.targets).to_list()]
+        sources, targets = (
+            tokens.finish(tokens.encode_all(sentences)).to_list()
+            for tokens, sentences in (
+                (self._vocabularies.source, corpus.sources),
+                (self._vocabularies.target, corpus.targets),
+            )
+        )
         for start in range(0, len(corpus), batch_size):
             rows = slice(start, start + batch_size)
             previous = [[START, *ids[:-1]] for ids in targets[rows]]
@@ -74,8 +79,8 @@ class ForcedAttention:
             for row, source, target in zip(weights, sources[rows], targets[rows], strict=True):
                 yield (
                     row[:, :, : len(target), : len(source)],
-                    words_of(self._subwords.pieces(source)),
-                    words_of(self._subwords.pieces(target)),
+                    words_of(self._vocabularies.source.pieces(source)),
+                    words_of(self._vocabularies.target.pieces(target)),
                 )
 
     def alignments(

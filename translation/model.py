@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from contextlib import nullcontext
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from attention_apps.attention.positions import SinusoidalPositions
 from attention_apps.attention.reporting import listening
 from translation.config import Config
 from translation.losses import guided_attention
+from translation.pretrained import PretrainedEncoder, read_encoder
 from translation.recurrent import RecurrentTranslator
 from translation.words import PAD
 
@@ -33,6 +35,7 @@ class Translator(keras.Model):
         encoder_attention: attention among source tokens, as a flag names it.
         decoder_attention: attention among target tokens.
         cross_attention: attention of target tokens to source tokens.
+        pretrained: reads the source in place of encoder blocks of the model's own; None has those.
         dropout_rate: share dropped in training.
         alignment_weight: weight of the loss that guides one head, the first of the middle decoder
             block, to look at the word which its input comes from.
@@ -65,11 +68,13 @@ class Translator(keras.Model):
         encoder_attention: str = "full",
         decoder_attention: str = "full",
         cross_attention: str = "full",
+        pretrained: PretrainedEncoder | None = None,
         dropout_rate: float = 0.0,
         alignment_weight: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.pretrained = pretrained
         self.vocabulary_size = vocabulary_size
         self.dim = dim
         self.num_heads = num_heads
@@ -103,7 +108,7 @@ class Translator(keras.Model):
         self.embedding_dropout = keras.layers.Dropout(dropout_rate, dtype=self.dtype_policy)
         self.encoder = [
             EncoderBlock(mechanism=encoder_mechanism, name=f"encoder_{index}", **sizes)
-            for index in range(num_encoder_layers)
+            for index in range(num_encoder_layers if pretrained is None else 0)
         ]
         self.decoder = [
             DecoderBlock(
@@ -125,6 +130,8 @@ class Translator(keras.Model):
         """Create all weights, whatever the lengths."""
         shape = (None, None, self.dim)
         self.embedding.build((None, None))
+        if self.pretrained is not None and not self.pretrained.built:
+            self.pretrained.build((None, None))
         for block in self.encoder:
             block.build(shape)
         for block in self.decoder:
@@ -150,6 +157,8 @@ class Translator(keras.Model):
             Encoded `(batch, source, dim)` and its key mask `(batch, source)`.
         """
         key_mask = ops.not_equal(source, PAD)
+        if self.pretrained is not None:
+            return self.encoder_norm(self.pretrained(source, training=training)), key_mask
         x = self._embed(source, self.source_positions, 0, training)
         for block in self.encoder:
             x = block(x, key_mask=key_mask, training=training)
@@ -251,7 +260,20 @@ class Translator(keras.Model):
             "dropout_rate",
             "alignment_weight",
         )
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+        pretrained = self.pretrained
+        return {
+            **super().get_config(),
+            **{name: getattr(self, name) for name in names},
+            "pretrained": pretrained and keras.saving.serialize_keras_object(pretrained),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Translator:
+        """Build the model from what `get_config` returned."""
+        pretrained = config.get("pretrained")
+        if isinstance(pretrained, dict):
+            pretrained = keras.saving.deserialize_keras_object(pretrained)
+        return cls(**{**config, "pretrained": pretrained})
 
 
 def _positions(mechanism: Any, name: str, dtype: Any) -> SinusoidalPositions | None:
@@ -293,7 +315,28 @@ def build_model(config: Config) -> keras.Model:
             feedforward_dim=config.feedforward_dim,
             encoder_attention=config.encoder_attention,
             decoder_attention=config.decoder_attention,
+            pretrained=read_encoder(config) if config.encoder_preset else None,
             **sizes,
         )
     model.build()
     return model
+
+
+def in_float32(model: keras.Model) -> Any:
+    """Build a model again that computes in float32, with weights of its own.
+
+    Args:
+        model: a `Translator` or `RecurrentTranslator`.
+
+    Returns:
+        The same with the same weights.
+    """
+    config = {**model.get_config(), "dtype": "float32"}
+    if config.get("pretrained") is not None:
+        layer = copy.deepcopy(config["pretrained"])
+        layer["config"]["dtype"] = layer["config"]["backbone"]["config"]["dtype"] = "float32"
+        config["pretrained"] = layer
+    again = type(model).from_config(config)
+    again.build()
+    again.set_weights(model.get_weights())
+    return again

@@ -12,6 +12,7 @@ _SAME = (
     "num_encoder_layers",
     "num_decoder_layers",
     "dim",
+    "encoder_preset",
     "num_heads",
     "feedforward_dim",
     "encoder_attention",

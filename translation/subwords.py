@@ -109,6 +109,29 @@ class Subwords:
         keep = tf.not_equal(ids, PAD) & tf.not_equal(ids, START) & tf.not_equal(ids, END)
         return self._tokenizer().detokenize(tf.ragged.boolean_mask(ids, keep))
 
+    def finish(self, ids: Any) -> Any:
+        """Put the end token behind every sentence, as an encoder reads it.
+
+        Args:
+            ids: ragged `(batch, subwords)`.
+
+        Returns:
+            Ragged `(batch, subwords + 1)`.
+        """
+        return with_end(ids)
+
+    def word_numbers(self, ids: Any) -> Any:
+        """Number the word of every subword.
+
+        Args:
+            ids: `(batch, subwords)` int32.
+
+        Returns:
+            `(batch, subwords)` int32, from 1; 0 for special ones.
+        """
+        words = tf.cumsum(tf.gather(tf.constant(self.opens_word, tf.int32), ids), axis=1)
+        return tf.where(ids > END, words, 0)
+
     def encode_all(self, sentences: Sequence[str]) -> tf.RaggedTensor:
         """Split many sentences, in a tf.data pipeline, and keep them in memory.
 
@@ -180,6 +203,31 @@ class Subwords:
         """
         table = ["", *self.pieces(range(1, self.size))]
         return tf.gather(tf.constant(table), ids)
+
+
+def column(ids: tf.RaggedTensor, token: int) -> tf.Tensor:
+    """A column of one token, as long as the rows are many.
+
+    Args:
+        ids: ragged `(batch, subwords)`.
+        token: its id.
+
+    Returns:
+        `(batch, 1)` in the type of `ids`.
+    """
+    return tf.fill(tf.stack([ids.nrows(out_type=tf.int32), 1]), tf.cast(token, ids.dtype))
+
+
+def with_end(ids: tf.RaggedTensor) -> tf.RaggedTensor:
+    """Put the end token behind every row.
+
+    Args:
+        ids: ragged `(batch, subwords)`.
+
+    Returns:
+        Ragged `(batch, subwords + 1)`.
+    """
+    return tf.concat([ids, column(ids, END)], axis=1)
 
 
 def _train(sentences: Iterable[str], vocabulary_size: int, model: io.BytesIO, rules: str) -> None:

@@ -17,7 +17,6 @@ from attention_apps.running.flags import RunOptions, parse_run
 from translation.config import DEMO, Config
 
 ROOM = "translation"
-SUBWORDS = "subwords.model"
 PROBE_SENTENCES = 4
 
 
@@ -86,16 +85,16 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
     from translation.attention_maps import Probe, attention_maps
     from translation.data import load
     from translation.starting_point import starting_point
-    from translation.subwords import Subwords
     from translation.validation import ValidationBleu
+    from translation.vocabularies import SUBWORDS, Vocabularies
 
     options = options or RunOptions()
     began = time.monotonic()
     first = starting_point(config) if config.init_from else None
-    subwords = None if first is None else Subwords.read(first.run_dir / SUBWORDS)
+    vocabularies = None if first is None else Vocabularies.read(first.run_dir)
     if options.resume is not None and (options.resume / SUBWORDS).exists():
-        subwords = Subwords.read(options.resume / SUBWORDS)
-    splits = load(config, subwords)
+        vocabularies = Vocabularies.read(options.resume)
+    splits = load(config, vocabularies)
     for note in splits.notes:
         print(note)
     # Behind the data: reading it may draw random numbers, the first time others than the next.
@@ -104,11 +103,11 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
     if first is not None:
         model.set_weights(first.model.get_weights())
     run_dir = options.resume or create_run(ROOM, config, runs_dir=options.runs_dir)
-    splits.subwords.write(run_dir / SUBWORDS)
+    splits.vocabularies.write(run_dir)
     last = LastWeights(run_dir, config.average_last) if config.average_last else None
     kept_weights = last.averaged if last else averaged_weights if config.average_momentum else None
-    probe = Probe.of(splits.validation, splits.subwords, PROBE_SENTENCES)
-    validation = ValidationBleu(config, splits.subwords, splits.validation, kept_weights)
+    probe = Probe.of(splits.validation, splits.vocabularies, PROBE_SENTENCES)
+    validation = ValidationBleu(config, splits.vocabularies, splits.validation, kept_weights)
     best = BestModel(
         run_dir,
         monitor="val_bleu",

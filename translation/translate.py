@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import tensorflow as tf
@@ -11,9 +10,9 @@ import tensorflow as tf
 from attention_apps.attention.decoding import Rules, beam_search
 from translation.batches import pad_sources
 from translation.config import Config
-from translation.model import Translator, build_model
+from translation.model import Translator, in_float32
 from translation.ordering import batches_by_length
-from translation.subwords import Subwords
+from translation.vocabularies import Vocabularies
 from translation.words import END, PAD, START, UNKNOWN
 
 SENTENCES = tf.TensorSpec([None], tf.string, name="sentences")
@@ -28,18 +27,15 @@ class Translate(tf.Module):
 
     Args:
         model: the trained model.
-        subwords: those the model was trained with.
+        vocabularies: those the model was trained with.
         config: `beam_size`, `length_penalty` and `max_length` are used.
     """
 
-    def __init__(self, model: Translator, subwords: Subwords, config: Config) -> None:
+    def __init__(self, model: Translator, vocabularies: Vocabularies, config: Config) -> None:
         super().__init__(name="translate")
-        self.model = build_model(
-            replace(config, precision="float32", vocabulary_size=subwords.size)
-        )
-        self.subwords = subwords
+        self.model = in_float32(model)
+        self.vocabularies = vocabularies
         self.config = config
-        self.load(model)
 
     def load(self, model: Translator) -> None:
         """Take over the weights of a model of the same configuration."""
@@ -112,24 +108,26 @@ class Translate(tf.Module):
             `(batch, hypotheses, layers, heads, target, source)`. Where fewer were found the score
             is -inf.
         """
-        source = pad_sources(self.subwords, self._written(sentences))
+        source = pad_sources(self.vocabularies.source, self._written(sentences))
         forced = None
         if prefixes is not None:
-            ids = self.subwords.encode(self._written(prefixes))
+            ids = self.vocabularies.target.encode(self._written(prefixes))
             forced = ids.to_tensor(PAD)[:, : self.config.max_length]
         penalty = self.config.length_penalty if length_penalty is None else length_penalty
         decoded = self._decode(source, num_hypotheses, forced, penalty)
         length = tf.reduce_max(decoded.lengths)
         target = decoded.tokens[:, :, :length]
-        texts = self.subwords.decode(tf.reshape(decoded.tokens, (-1, self.config.max_length)))
+        texts = self.vocabularies.target.decode(
+            tf.reshape(decoded.tokens, (-1, self.config.max_length))
+        )
         empty = tf.equal(tf.strings.length(tf.strings.strip(sentences)), 0)
         return {
             "translations": tf.where(empty[:, None], "", tf.reshape(texts, (-1, num_hypotheses))),
             "scores": decoded.scores,
             "source_ids": source,
             "target_ids": target,
-            "source_tokens": self.subwords.texts(source),
-            "target_tokens": self.subwords.texts(target),
+            "source_tokens": self.vocabularies.source.texts(source),
+            "target_tokens": self.vocabularies.target.texts(target),
             "attention": tf.transpose(decoded.weights[:, :, :length], (0, 1, 3, 4, 2, 5)),
         }
 

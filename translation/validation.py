@@ -12,8 +12,8 @@ import keras
 from translation.config import Config
 from translation.corpus import Corpus
 from translation.quality import bleu_metric
-from translation.subwords import Subwords
 from translation.translate import Translate, translate_all
+from translation.vocabularies import Vocabularies
 
 
 class ValidationBleu(keras.callbacks.Callback):
@@ -23,7 +23,7 @@ class ValidationBleu(keras.callbacks.Callback):
 
     Args:
         config: `validate_every` and `bleu_tokenizer` are used.
-        subwords: of both languages.
+        vocabularies: of both languages.
         corpus: the validation pairs.
         weights: the weights that would be kept, as for `BestModel`.
     """
@@ -31,14 +31,14 @@ class ValidationBleu(keras.callbacks.Callback):
     def __init__(
         self,
         config: Config,
-        subwords: Subwords,
+        vocabularies: Vocabularies,
         corpus: Corpus,
         weights: Callable[[keras.Model], AbstractContextManager[Any]] | None = None,
     ) -> None:
         super().__init__()
         self._weights = weights or nullcontext
         self._config = config
-        self._subwords = subwords
+        self._vocabularies = vocabularies
         self._corpus = corpus
         self._translate: Translate | None = None
         self._hypotheses: dict[str, str] = {}
@@ -49,7 +49,9 @@ class ValidationBleu(keras.callbacks.Callback):
         if logs is None or ((epoch + 1) % config.validate_every and epoch + 1 < config.epochs):
             return
         if self._translate is None:
-            self._translate = Translate(self.model, self._subwords, replace(config, beam_size=1))
+            self._translate = Translate(
+                self.model, self._vocabularies, replace(config, beam_size=1)
+            )
         with self._weights(self.model):
             self._translate.load(self.model)
         rows = translate_all(self._translate.translate, self._corpus.sources, batch_size=128)

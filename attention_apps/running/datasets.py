@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from typing import Any
 
 from attention_apps.running.command import UserError
+from attention_apps.running.network import online
+
+_STORE = "storage.googleapis.com"
 
 
 def named_builder(name: str, data_dir: str, *, expected: str) -> Any:
@@ -43,7 +45,7 @@ def prepare(builder: Any, *, downloads: bool = True) -> None:
     import tensorflow_datasets as tfds
 
     if not builder.is_prepared():
-        if downloads and not _online():
+        if downloads and not online(_STORE):
             raise UserError(
                 f"{builder.info.full_name} is not prepared in {builder.data_path} and this machine "
                 "has no network. Prepare it where there is one and pass its folder as --data-dir"
@@ -51,12 +53,3 @@ def prepare(builder: Any, *, downloads: bool = True) -> None:
         print(f"preparing {builder.info.full_name} in {builder.data_path}, once")
         tfds.disable_progress_bar()
     builder.download_and_prepare()
-
-
-def _online(host: str = "storage.googleapis.com", seconds: float = 3.0) -> bool:
-    """Whether the store of tensorflow-datasets answers; its own client waits for minutes."""
-    try:
-        with socket.create_connection((host, 443), timeout=seconds):
-            return True
-    except OSError:
-        return False

@@ -75,7 +75,7 @@ def test_a_folder_that_is_none_is_refused(tmp_path):
 
 
 def test_ratings_of_tensorflow_datasets_are_read_by_name(monkeypatch, tmp_path):
-    monkeypatch.setattr(datasets, "_online", lambda: True)
+    monkeypatch.setattr(datasets, "online", lambda host: True)
     config = Config(dataset="movielens/1m-ratings", data_dir=str(tmp_path))
     with tfds.testing.mock_data(num_examples=40):
         found = read(config)
@@ -87,7 +87,7 @@ def test_ratings_of_tensorflow_datasets_are_read_by_name(monkeypatch, tmp_path):
 
 
 def test_a_set_without_users_and_items_is_refused(monkeypatch, tmp_path):
-    monkeypatch.setattr(datasets, "_online", lambda: True)
+    monkeypatch.setattr(datasets, "online", lambda host: True)
     with tfds.testing.mock_data(num_examples=2), pytest.raises(UserError) as refusal:
         read(Config(dataset="mnist", data_dir=str(tmp_path)))
     assert "must hold users and items" in str(refusal.value)

@@ -42,7 +42,7 @@ def test_a_name_that_no_set_has_is_refused(tmp_path):
     ],
 )
 def test_only_a_download_needs_a_network(monkeypatch, capsys, prepared, downloads, online, refused):
-    monkeypatch.setattr(datasets, "_online", lambda: online)
+    monkeypatch.setattr(datasets, "online", lambda host: online)
     builder = Set(prepared)
     if refused:
         with pytest.raises(UserError, match=r"toys/1\.0\.0 is not prepared in somewhere"):

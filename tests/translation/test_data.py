@@ -145,7 +145,7 @@ def test_subwords_give_the_sentence_back(subwords):
 
 
 def test_a_translation_set_of_tensorflow_datasets_is_read_by_name(monkeypatch, tmp_path):
-    monkeypatch.setattr(datasets, "_online", lambda: True)
+    monkeypatch.setattr(datasets, "online", lambda host: True)
     config = Config(
         dataset="ted_hrlr_translate/pt_to_en",
         data_dir=str(tmp_path),
@@ -165,6 +165,6 @@ def test_a_set_without_the_language_or_the_network_is_refused_at_once(monkeypatc
     )
     with pytest.raises(UserError, match="Received: --source-language xx --target-language pt"):
         read_corpora(replace(config, source_language="xx"))
-    monkeypatch.setattr(datasets, "_online", lambda: False)
+    monkeypatch.setattr(datasets, "online", lambda host: False)
     with pytest.raises(UserError, match="has no network"):
         read_corpora(config)

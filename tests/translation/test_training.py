@@ -12,8 +12,9 @@ from attention_apps.running.runs import create_run, load_run, read_config
 from translation.config import TINY, Config
 from translation.corpus import Corpus
 from translation.starting_point import starting_point
-from translation.train import SUBWORDS, main, train
+from translation.train import main, train
 from translation.validation import ValidationBleu
+from translation.vocabularies import SUBWORDS
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,9 @@ from translation.forced import ForcedAttention
 from translation.ordering import batches_by_length
 from translation.predict import Options, read_sentences
 from translation.readout import ReadOut
-from translation.subwords import Subwords
-from translation.train import SUBWORDS
 from translation.translate import Translate, separate_punctuation, translate_all
 from translation.tuning import with_chosen_penalty
+from translation.vocabularies import Vocabularies
 from translation.words import END, PAD
 
 
@@ -31,13 +30,18 @@ def run(finished_run):
 
 
 @pytest.fixture(scope="module")
-def subwords(run):
-    return Subwords.read(run.run_dir / SUBWORDS)
+def vocabularies(run):
+    return Vocabularies.read(run.run_dir)
 
 
 @pytest.fixture(scope="module")
-def translate(run, subwords):
-    return Translate(run.model, subwords, with_chosen_penalty(run.config, run.metrics))
+def subwords(vocabularies):
+    return vocabularies.target
+
+
+@pytest.fixture(scope="module")
+def translate(run, vocabularies):
+    return Translate(run.model, vocabularies, with_chosen_penalty(run.config, run.metrics))
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +71,10 @@ def test_an_empty_sentence_gives_an_empty_answer(translate):
     assert [text.numpy() == b"" for text in answers["translations"]] == [True, True, False]
 
 
-def test_attention_belongs_to_the_answer(translate, subwords, run, sentences):
+def test_attention_belongs_to_the_answer(translate, vocabularies, subwords, run, sentences):
     rows = translate_all(translate.translate_with_attention, sentences[:6])
     answers = [row["translations"].decode() for row in rows]
-    forced = ForcedAttention(translate.model, subwords)
+    forced = ForcedAttention(translate.model, vocabularies)
     pairs = forced.maps(Corpus("own", sentences[:6], answers))
     for row, answer, (weights, _, target_words) in zip(rows, answers, pairs, strict=True):
         ids = row["target_ids"][row["target_ids"] != PAD]
@@ -87,12 +91,14 @@ def test_attention_belongs_to_the_answer(translate, subwords, run, sentences):
         assert target_words.max() + 1 == len(answer.split())
 
 
-def test_the_alignment_shown_is_the_one_that_was_evaluated(run, translate, subwords, sentences):
+def test_the_alignment_shown_is_the_one_that_was_evaluated(
+    run, translate, vocabularies, subwords, sentences
+):
     card = json.loads(
         (run.run_dir / "saved_model" / "1" / "assets.extra" / "model_card.json").read_text("utf-8")
     )
     way = ReadOut.of(card["labels"]["alignment"])
-    forced = ForcedAttention(translate.model, subwords)
+    forced = ForcedAttention(translate.model, vocabularies)
     rows = translate_all(translate.translate_with_attention, sentences[:12])
     compared = 0
     for row, sentence in zip(rows, sentences, strict=False):
@@ -103,7 +109,7 @@ def test_the_alignment_shown_is_the_one_that_was_evaluated(run, translate, subwo
         pair = Corpus("own", [sentence], [answer["translation"]])
         links = forced.alignments(pair, [way])[way][0]
         assert answer["links"] == " ".join(f"{s}-{t}" for s, t in links)
-        record = alignment_record(forced, subwords, pair, way)
+        record = alignment_record(forced, vocabularies, pair, way)
         assert record.query.labels == tuple(answer["target_tokens"])
         np.testing.assert_allclose(record.weights[0], answer["attention"], atol=1e-4)
         compared += 1
