@@ -70,6 +70,30 @@ def hit_rates(maps: Sequence[NDArray[np.float32]], cases: Cases) -> dict[Place, 
     return {place: float(np.mean(found)) for place, found in hits.items()}
 
 
+def hit_rate_by_lag(
+    maps: Sequence[NDArray[np.float32]], cases: Cases, place: Place
+) -> dict[str, float]:
+    """How often the cause is found, by how many items back it lies.
+
+    Args:
+        maps: for every case `(layers, heads, history)`.
+        cases: with known causes.
+        place: the block and head that are read.
+
+    Returns:
+        Shares for causes 1 item back (the most recent one), 2 to 10, and more.
+    """
+    causes = cases.causes()
+    assert causes is not None
+    hits: dict[str, list[bool]] = {"1 back": [], "2 to 10": [], "more": []}
+    for weights, cause in zip(maps, causes, strict=True):
+        row = read(weights, place)
+        lag = len(row) - cause
+        found = hits["1 back" if lag == 1 else "2 to 10" if lag <= 10 else "more"]
+        found.append(bool(row.argmax() == cause))
+    return {lag: float(np.mean(found)) for lag, found in hits.items() if found}
+
+
 def read(weights: NDArray[np.float32], place: Place) -> NDArray[np.float32]:
     """One map of a history.
 
