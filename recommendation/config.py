@@ -64,6 +64,9 @@ class Config:
     """Size of the inner feed-forward layers."""
     attention: str = "full"
     """Attention among items: words joined by '+', such as cosine+rotary+window:16."""
+    item_vectors: str = "transitions"
+    """What the vectors of items begin as: `transitions` (what follows what, factorised: fewer
+    epochs) or `random`."""
     time_bias: bool = False
     """Let attention know how long ago an item was taken, by a learned bias; needs times."""
     dropout_rate: float = 0.2
@@ -182,6 +185,7 @@ class Config:
             ("split", SPLITS),
             ("target", TARGETS),
             ("negatives", ("uniform", "popularity")),
+            ("item_vectors", ("transitions", "random")),
             ("precision", ("float32", "mixed_bfloat16")),
             ("generated_size", ("small", "full")),
         ):
