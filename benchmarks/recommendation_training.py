@@ -60,6 +60,7 @@ def config_of(options: Options, precision: str) -> Config:
         num_heads=1,
         dim=options.dim,
         feedforward_dim=options.dim,
+        batch_tokens=12800,
         average_momentum=0.0,
         precision=precision,
     )

@@ -150,6 +150,8 @@ def _score_causes(
     recommend: Any, splits: Any, config: Config
 ) -> tuple[tuple[int, int | None], dict[str, Any]]:
     """Gold attention: the place that validation chooses, and how it does on the test."""
+    import numpy as np
+
     from recommendation.catalogue import catalogue
     from recommendation.causes import (
         attention_of,
@@ -157,7 +159,9 @@ def _score_causes(
         floors_of_causes,
         hit_rate_by_lag,
         hit_rates,
+        hits,
     )
+    from recommendation.metrics import bootstrap_interval
 
     place: tuple[int, int | None] = (config.num_blocks - 1, None)
     validation, test = caused(splits.validation), caused(splits.test)
@@ -166,9 +170,11 @@ def _score_causes(
     rates = hit_rates(attention_of(recommend, validation), validation)
     place = max(rates, key=rates.__getitem__)
     maps = attention_of(recommend, test)
+    found = hits(maps, test, place)
     return place, {
         "cases": len(test),
-        "top_attended_is_cause": hit_rates(maps, test)[place],
+        "top_attended_is_cause": float(found.mean()),
+        "top_attended_is_cause_interval": bootstrap_interval(found.astype(np.float64), test.users),
         "by_lag": hit_rate_by_lag(maps, test, place),
         **floors_of_causes(test, catalogue(config.generated_size)),
     }
@@ -222,9 +228,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"entropy of attention (0 = one item, 1 = all alike): {told}")
     if "causes" in test:
         causes = test["causes"]
+        low, high = causes["top_attended_is_cause_interval"]
         print(
             f"planted causes: the item attended to most is the cause in "
-            f"{causes['top_attended_is_cause']:.3f} of {causes['cases']} cases (uniform "
+            f"{causes['top_attended_is_cause']:.3f} of {causes['cases']} cases (95 % interval "
+            f"{low:.3f} to {high:.3f}; uniform "
             f"{causes['floor_uniform']:.3f}, most recent {causes['floor_most_recent']:.3f}, best "
             f"possible {causes['best_possible']:.3f})"
         )

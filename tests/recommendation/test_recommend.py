@@ -211,6 +211,8 @@ def test_evaluation_writes_figures_floors_groups_and_causes(run, splits):
     assert causes["floor_uniform"] < causes["floor_most_recent"] < causes["best_possible"]
     assert causes["cases"] == (splits.test.causes() >= 0).sum()
     assert list(causes["by_lag"]) == ["1 back", "2 to 10", "more"]
+    low, high = causes["top_attended_is_cause_interval"]
+    assert low <= causes["top_attended_is_cause"] <= high
     ranks = np.load(run.run_dir / "evaluation" / "ranks.npz")["ranks"]
     assert (ranks <= 10).mean() == pytest.approx(found["model"]["hr_10"])
     assert (run.run_dir / "evaluation" / "attention.png").stat().st_size > 5000
