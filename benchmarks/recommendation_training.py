@@ -35,6 +35,10 @@ class Options:
     """File of `user item`."""
     peer_python: str = ""
     """Python of an environment with RecTools; empty leaves it out."""
+    users: int = 0
+    """Users that are trained on, the first; 0 takes all. An epoch costs in proportion."""
+    ways: tuple[str, ...] = ("float32", "mixed_bfloat16")
+    """Precisions of this project that are timed."""
     rounds: int = 3
     """How often each is measured, in turn."""
     epochs: int = 1
@@ -56,9 +60,27 @@ def config_of(options: Options, precision: str) -> Config:
         num_heads=1,
         dim=options.dim,
         feedforward_dim=options.dim,
+        batch_tokens=12800,
         average_momentum=0.0,
         precision=precision,
     )
+
+
+def splits_of(options: Options, config: Config) -> Any:
+    """What is trained on, of the first users alone where the options say so."""
+    from recommendation.data import load
+    from recommendation.interactions import Interactions
+    from recommendation.splits import leave_one_out
+
+    splits = load(config)
+    if not options.users:
+        return splits
+    given = splits.interactions
+    offsets = given.offsets[: options.users + 1]
+    few = Interactions(
+        given.items, given.users[: options.users], offsets, given.item_ids[: offsets[-1]]
+    )
+    return leave_one_out(few)
 
 
 def measure_ours(options: Options, precision: str) -> dict[str, float]:
@@ -75,11 +97,10 @@ def measure_ours(options: Options, precision: str) -> dict[str, float]:
 
     from attention_apps.running.runs import set_seed
     from recommendation.batches import Batches
-    from recommendation.data import load
     from recommendation.train import compiled_model
 
     config = config_of(options, precision)
-    splits = load(config)
+    splits = splits_of(options, config)
     batches = Batches(config, splits)
     set_seed(config.seed)
     model = compiled_model(config, splits, config.epochs * batches.steps_per_epoch)
@@ -108,10 +129,9 @@ def measure_ours(options: Options, precision: str) -> dict[str, float]:
 def peer_settings(options: Options, folder: Path) -> dict[str, Any]:
     """Write down for a peer what is trained on what: the training part, a line for each item."""
     from recommendation.batches import Batches
-    from recommendation.data import load
 
     config = config_of(options, "float32")
-    splits = load(config)
+    splits = splits_of(options, config)
     begins = splits.interactions.offsets[:-1]
     with (folder / "training.csv").open("w", encoding="utf-8") as file:
         for user, (begin, end) in enumerate(zip(begins, splits.train_ends, strict=True)):
@@ -135,10 +155,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(json.dumps(measure_ours(options, options.measure)))
         return 0
     commands = {}
-    for way in ("float32", "mixed_bfloat16"):
+    for way in options.ways:
         commands[way] = [sys.executable, "-m", "benchmarks.recommendation_training"]
         commands[way] += ["--measure", way]
-        for name in ("data_dir", "interactions_name", "epochs", "dim"):
+        for name in ("data_dir", "interactions_name", "users", "epochs", "dim"):
             commands[way] += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
     with tempfile.TemporaryDirectory() as folder:
         if options.peer_python:

@@ -60,10 +60,7 @@ class Transitions:
         memory: int = 10,
         memory_decay: float = 0.8,
     ) -> None:
-        size = len(popularity)
-        counts = sparse.csr_matrix((size, size), dtype=np.float32)
-        for rows, columns, values in _transitions(splits, gaps, gap_decay):
-            counts += sparse.coo_matrix((values, (rows, columns)), shape=(size, size)).tocsr()
+        counts = transition_counts(splits, gaps=gaps, gap_decay=gap_decay)
         totals = np.asarray(counts.sum(axis=1)).ravel()
         self._shares = sparse.diags(1 / np.maximum(totals, 1e-12)).dot(counts).tocsr()
         self._memory = memory
@@ -80,6 +77,26 @@ class Transitions:
             shape=(len(recent), len(self._tie_break)),
         )
         return asked.dot(self._shares).toarray() + self._tie_break
+
+
+def transition_counts(
+    splits: Splits, *, gaps: int = 5, gap_decay: float = 0.7
+) -> sparse.csr_matrix:
+    """How often items follow each other in what is trained on.
+
+    Args:
+        splits: the protocol.
+        gaps: steps between two items that count.
+        gap_decay: factor for every step.
+
+    Returns:
+        `(items + 1, items + 1)`: a row for what came first, a column for what came later.
+    """
+    size = len(splits.interactions.items) + 1
+    counts = sparse.csr_matrix((size, size), dtype=np.float32)
+    for rows, columns, values in _transitions(splits, gaps, gap_decay):
+        counts += sparse.coo_matrix((values, (rows, columns)), shape=(size, size)).tocsr()
+    return counts
 
 
 def _transitions(

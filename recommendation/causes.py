@@ -48,8 +48,25 @@ def attention_of(recommend: Any, cases: Cases) -> list[NDArray[np.float32]]:
     return [row["attention"] for row in recommend_all(recommend, histories, times, attention=True)]
 
 
+def hits(maps: Sequence[NDArray[np.float32]], cases: Cases, place: Place) -> NDArray[np.bool_]:
+    """Whether the item attended to most is the cause.
+
+    Args:
+        maps: for every case `(layers, heads, history)`.
+        cases: with known causes.
+        place: the block and head that are read.
+
+    Returns:
+        `(cases,)`.
+    """
+    causes = cases.causes()
+    assert causes is not None
+    pairs = zip(maps, causes, strict=True)
+    return np.array([read(weights, place).argmax() == cause for weights, cause in pairs])
+
+
 def hit_rates(maps: Sequence[NDArray[np.float32]], cases: Cases) -> dict[Place, float]:
-    """Share of cases in which the item attended to most is the cause, wherever one may read it.
+    """Share of hits wherever one may read attention.
 
     Args:
         maps: for every case `(layers, heads, history)`.
@@ -58,16 +75,28 @@ def hit_rates(maps: Sequence[NDArray[np.float32]], cases: Cases) -> dict[Place, 
     Returns:
         By block and head; head None is the mean of the block's heads.
     """
-    causes = cases.causes()
-    assert causes is not None
     layers, heads = maps[0].shape[:2]
-    hits: dict[Place, list[bool]] = {
-        (layer, head): [] for layer in range(layers) for head in (None, *range(heads))
-    }
-    for weights, cause in zip(maps, causes, strict=True):
-        for (layer, head), found in hits.items():
-            found.append(bool(read(weights, (layer, head)).argmax() == cause))
-    return {place: float(np.mean(found)) for place, found in hits.items()}
+    places = [(layer, head) for layer in range(layers) for head in (None, *range(heads))]
+    return {place: float(hits(maps, cases, place).mean()) for place in places}
+
+
+def hit_rate_by_lag(
+    maps: Sequence[NDArray[np.float32]], cases: Cases, place: Place
+) -> dict[str, float]:
+    """How often the cause is found, by how many items back it lies.
+
+    Args:
+        maps: for every case `(layers, heads, history)`.
+        cases: with known causes.
+        place: the block and head that are read.
+
+    Returns:
+        Shares for causes 1 item back (the most recent one), 2 to 10, and more.
+    """
+    found = hits(maps, cases, place)
+    lags = np.array([weights.shape[-1] for weights in maps]) - cases.causes()
+    bands = {"1 back": lags == 1, "2 to 10": (lags > 1) & (lags <= 10), "more": lags > 10}
+    return {name: float(found[inside].mean()) for name, inside in bands.items() if inside.any()}
 
 
 def read(weights: NDArray[np.float32], place: Place) -> NDArray[np.float32]:

@@ -64,6 +64,9 @@ class Config:
     """Size of the inner feed-forward layers."""
     attention: str = "full"
     """Attention among items: words joined by '+', such as cosine+rotary+window:16."""
+    item_vectors: str = "transitions"
+    """What the vectors of items begin as: `transitions` (what follows what, factorised: fewer
+    epochs) or `random`."""
     time_bias: bool = False
     """Let attention know how long ago an item was taken, by a learned bias; needs times."""
     dropout_rate: float = 0.2
@@ -88,19 +91,19 @@ class Config:
     calibration: float = 0.75
     """`t` of gbce: 0 is bce, 1 is calibrated as the full softmax."""
 
-    epochs: int = 40
+    epochs: int = 20
     """Passes over the training users."""
-    batch_tokens: int = 12800
+    batch_tokens: int = 3200
     """Items of a batch, padding included."""
-    learning_rate: float = 0.002
+    learning_rate: float = 0.004
     """Highest learning rate."""
-    warmup_steps: int = 200
+    warmup_steps: int = 300
     """Steps in which the learning rate rises; then it falls with the square root of the step."""
     cooldown_share: float = 0.5
     """Share of all steps, at the end, in which the learning rate falls linearly to zero."""
     weight_decay: float = 0.0
     """Decoupled weight decay of AdamW."""
-    average_momentum: float = 0.99
+    average_momentum: float = 0.98
     """Momentum of the running average of weights that is validated and kept; 0 keeps none."""
     patience: int = 10
     """Validations in a row without a better one, after which the training stops; 0 never stops."""
@@ -112,7 +115,7 @@ class Config:
     seed: int = 1
     """Decides initial weights, dropout, negatives and the order of the data."""
 
-    validate_every: int = 2
+    validate_every: int = 5
     """Epochs between two validations."""
 
     def __post_init__(self) -> None:
@@ -182,6 +185,7 @@ class Config:
             ("split", SPLITS),
             ("target", TARGETS),
             ("negatives", ("uniform", "popularity")),
+            ("item_vectors", ("transitions", "random")),
             ("precision", ("float32", "mixed_bfloat16")),
             ("generated_size", ("small", "full")),
         ):

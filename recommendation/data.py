@@ -15,6 +15,9 @@ from recommendation.files import read_groups, read_interactions, read_titles
 from recommendation.interactions import Interactions, Items, Spool
 from recommendation.splits import Splits, at_time, leave_one_out
 
+_MOST_GROUPS = 30
+"""Groups of one attribute; a name or a postcode tells persons apart, not groups."""
+
 
 def load(config: Config, known_items: Sequence[str] = ()) -> Splits:
     """Read all interactions and split them as the configuration says.
@@ -71,7 +74,14 @@ def _read_files(config: Config, known_items: Sequence[str]) -> Interactions:
         folder / config.interactions_name, titles=titles, known_items=known_items
     )
     if config.users_name:
-        interactions.groups.update(read_groups(folder / config.users_name, interactions.users))
+        for name, groups in read_groups(folder / config.users_name, interactions.users).items():
+            if len(set(groups)) > _MOST_GROUPS:
+                interactions.notes.append(
+                    f"{config.users_name}: {len(set(groups)):,} different {name} are too many to "
+                    f"tell groups of users apart by (at most {_MOST_GROUPS}): left out"
+                )
+            else:
+                interactions.groups[name] = groups
     return interactions
 
 

@@ -148,10 +148,20 @@ def _entropy(recommend: Any, test: Any) -> dict[str, float]:
 
 def _score_causes(
     recommend: Any, splits: Any, config: Config
-) -> tuple[tuple[int, int | None], dict[str, float]]:
+) -> tuple[tuple[int, int | None], dict[str, Any]]:
     """Gold attention: the place that validation chooses, and how it does on the test."""
+    import numpy as np
+
     from recommendation.catalogue import catalogue
-    from recommendation.causes import attention_of, caused, floors_of_causes, hit_rates
+    from recommendation.causes import (
+        attention_of,
+        caused,
+        floors_of_causes,
+        hit_rate_by_lag,
+        hit_rates,
+        hits,
+    )
+    from recommendation.metrics import bootstrap_interval
 
     place: tuple[int, int | None] = (config.num_blocks - 1, None)
     validation, test = caused(splits.validation), caused(splits.test)
@@ -159,10 +169,13 @@ def _score_causes(
         return place, {}
     rates = hit_rates(attention_of(recommend, validation), validation)
     place = max(rates, key=rates.__getitem__)
-    found = hit_rates(attention_of(recommend, test), test)
+    maps = attention_of(recommend, test)
+    found = hits(maps, test, place)
     return place, {
         "cases": len(test),
-        "top_attended_is_cause": found[place],
+        "top_attended_is_cause": float(found.mean()),
+        "top_attended_is_cause_interval": bootstrap_interval(found.astype(np.float64), test.users),
+        "by_lag": hit_rate_by_lag(maps, test, place),
         **floors_of_causes(test, catalogue(config.generated_size)),
     }
 
@@ -206,18 +219,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     low, high = test["model"][f"{FIGURE}_interval"]
     print(f"NDCG@10 of the model: 95 % interval over users {low:.4f} to {high:.4f}")
     for attribute, groups in test["model"]["groups"].items():
-        told = ", ".join(f"{group}: {value:.4f}" for group, value in groups.items())
-        print(f"NDCG@10 by {attribute}: {told}")
+        print(f"NDCG@10 by {attribute}, with 95 % intervals:")
+        for group, found in groups.items():
+            low, high = found[f"{FIGURE}_interval"]
+            told = f"{found[FIGURE]:.4f} ({low:.4f} to {high:.4f}), {found['cases']} cases"
+            print(f"  {group:18} {told}")
     told = ", ".join(f"{head}: {value:.2f}" for head, value in test["entropy"].items())
     print(f"entropy of attention (0 = one item, 1 = all alike): {told}")
     if "causes" in test:
         causes = test["causes"]
+        low, high = causes["top_attended_is_cause_interval"]
         print(
             f"planted causes: the item attended to most is the cause in "
-            f"{causes['top_attended_is_cause']:.3f} of {causes['cases']} cases (uniform "
+            f"{causes['top_attended_is_cause']:.3f} of {causes['cases']} cases (95 % interval "
+            f"{low:.3f} to {high:.3f}; uniform "
             f"{causes['floor_uniform']:.3f}, most recent {causes['floor_most_recent']:.3f}, best "
             f"possible {causes['best_possible']:.3f})"
         )
+        told = ", ".join(f"{lag}: {rate:.3f}" for lag, rate in causes["by_lag"].items())
+        print(f"planted causes by how many items back they lie: {told}")
     for name, section in test.get("sampled_100_inconsistent", {}).items():
         print(
             f"inconsistent, among 100 sampled items, {name}: HR@10 {section['hr_10']:.4f}, NDCG@10 "

@@ -18,6 +18,8 @@ _NAMES = {
     "rating": ("rating", "score", "stars", "overall"),
     "time": ("timestamp", "time", "unixreviewtime", "datetime", "date"),
 }
+_MOVIELENS_USERS = ("user", "gender", "age", "occupation", "zip")
+"""Columns of the file of users that comes with MovieLens, which has no line of names."""
 _EARLIEST_TIMESTAMP = 1_000_000
 """What stands in a third column without a name is a rating below this, else a time."""
 
@@ -167,7 +169,7 @@ def read_groups(path: Path, users: Sequence[str]) -> dict[str, list[str]]:
     """Read `user,age,gender,...`: what groups users belong to.
 
     Args:
-        path: the file, with a line of names.
+        path: the file, with a line of names, or `users.dat` of MovieLens, which has none.
         users: whose groups are wanted.
 
     Returns:
@@ -177,7 +179,10 @@ def read_groups(path: Path, users: Sequence[str]) -> dict[str, list[str]]:
         UserError: for a missing file or line of names.
     """
     rows = _rows(path)
-    _, names = next(rows, (0, []))
+    first_number, names = next(rows, (0, []))
+    if len(names) == len(_MOVIELENS_USERS) and names[1] in ("F", "M"):
+        rows = itertools.chain([(first_number, names)], rows)
+        names = list(_MOVIELENS_USERS)
     if len(names) < 2 or names[0].strip().lower() not in _NAMES["user"]:
         raise UserError(
             "A file of users begins with a line of names, the first of them `user`. Received: "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -178,15 +179,19 @@ def beyond_accuracy(
     }
 
 
-def by_group(ranking: Ranking, *, figure: str = "ndcg_10") -> dict[str, dict[str, float]]:
+def by_group(
+    ranking: Ranking, *, figure: str = "ndcg_10", resamples: int = 1000
+) -> dict[str, dict[str, dict[str, Any]]]:
     """One figure for every group of users: by activity, and by what else is known of them.
 
     Args:
         ranking: of all cases.
         figure: which.
+        resamples: number of draws for the intervals.
 
     Returns:
-        By attribute and group. Activity is the length of the history in thirds of the cases.
+        By attribute and group: `cases`, the figure and its `_interval` over users. Activity is the
+        length of the history in thirds of the cases.
     """
     cases = ranking.cases
     values = gains(ranking.ranks)[figure]
@@ -194,12 +199,22 @@ def by_group(ranking: Ranking, *, figure: str = "ndcg_10") -> dict[str, dict[str
     lower, upper = np.quantile(lengths, [1 / 3, 2 / 3])
     names = [f"up to {lower:.0f} items", f"up to {upper:.0f}", f"more than {upper:.0f}"]
     third = (lengths > lower).astype(int) + (lengths > upper)
-    tables = {"activity": {names[t]: values[third == t] for t in range(3)}}
+    tables = {"activity": {names[t]: third == t for t in range(3)}}
     for attribute, groups in cases.interactions.groups.items():
         of_case = np.array(groups)[cases.users]
-        tables[attribute] = {group: values[of_case == group] for group in np.unique(of_case)}
+        tables[attribute] = {str(group): of_case == group for group in np.unique(of_case)}
     return {
-        attribute: {str(g): float(v.mean()) for g, v in table.items() if len(v)}
+        attribute: {
+            group: {
+                "cases": int(inside.sum()),
+                figure: float(values[inside].mean()),
+                f"{figure}_interval": bootstrap_interval(
+                    values[inside], cases.users[inside], resamples=resamples
+                ),
+            }
+            for group, inside in table.items()
+            if inside.any()
+        }
         for attribute, table in tables.items()
     }
 

@@ -216,6 +216,12 @@ class Recommender(keras.Model):
         """
         return self(self.question(history, times), training=False)
 
+    def begin_with(self, vectors: Any) -> None:
+        """Set the vectors of all items, `(items, dim)`, item 1 first."""
+        table = ops.convert_to_tensor(self.embedding.embeddings)
+        parts = [table[:1], ops.cast(vectors, table.dtype), table[self.mask_id :]]
+        self.embedding.embeddings.assign(ops.concatenate(parts))
+
     def item_vectors(self) -> Any:
         """The vectors that hidden states are compared with, `(items, dim)`, item 1 first."""
         table = ops.convert_to_tensor(self.embedding.embeddings)[1 : self.num_items + 1]

@@ -36,6 +36,7 @@ def compiled_model(config: Config, splits: Any, num_steps: int) -> Any:
     import keras
 
     from attention_apps.running.schedule import WarmupCooldown
+    from recommendation.item_vectors import vectors_of_transitions
     from recommendation.losses import make_loss
     from recommendation.model import build_model
 
@@ -43,6 +44,8 @@ def compiled_model(config: Config, splits: Any, num_steps: int) -> Any:
         model = build_model(config, len(splits.interactions.items))
     except ValueError as error:
         raise UserError(str(error)) from error
+    if config.item_vectors == "transitions":
+        model.begin_with(vectors_of_transitions(splits, config.dim))
     model.objective = make_loss(config, splits.training_counts()[1:])
     schedule = WarmupCooldown(
         config.learning_rate, config.warmup_steps, num_steps, config.cooldown_share

@@ -43,7 +43,6 @@ def main() -> None:
     table = pd.read_csv(settings["training"], names=names)
     table[Columns.Datetime] = pd.to_datetime(table[Columns.Datetime], unit="s")
     table[Columns.Weight] = 1.0
-    watch = Stopwatch()
     model = SASRecModel(
         n_factors=settings["dim"],
         n_blocks=settings["num_blocks"],
@@ -57,7 +56,7 @@ def main() -> None:
         get_trainer_func=lambda: Trainer(
             max_epochs=1 + settings["counted_epochs"],
             accelerator="cpu",
-            callbacks=[watch],
+            callbacks=[Stopwatch()],
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -65,6 +64,9 @@ def main() -> None:
         ),
     )
     model.fit(Dataset.construct(table))
+    # The trainer that trained is a copy of the one that was given, with callbacks of its own.
+    assert model.fit_trainer is not None
+    (watch,) = (c for c in model.fit_trainer.callbacks if isinstance(c, Stopwatch))
     weights = sum(p.numel() for p in model.torch_model.parameters() if p.requires_grad)
     steps = len(watch.losses) // len(watch.spent)
     answer = {

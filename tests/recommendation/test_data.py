@@ -62,6 +62,18 @@ def test_files_are_read_with_titles_and_groups(tmp_path):
     assert [found.items.title(int(item)) for item in found.history(0)] == ["Alien", "Solaris", "3"]
 
 
+def test_what_tells_persons_apart_is_no_group(tmp_path):
+    config = write(tmp_path)
+    users = [f"u{number}" for number in range(40)]
+    lines = [f"{user},{item}" for user in users for item in (1, 2, 3)]
+    (tmp_path / "interactions.csv").write_text("\n".join(["user,item", *lines]))
+    rows = [f"{user},{number % 2},{number}" for number, user in enumerate(users)]
+    (tmp_path / "users.csv").write_text("\n".join(["user,gender,zip", *rows]))
+    found = read(config)
+    assert set(found.groups) == {"gender"}
+    assert found.notes[-1].startswith("users.csv: 40 different zip are too many")
+
+
 def test_a_bias_of_times_needs_times(tmp_path):
     config = write(tmp_path)
     (tmp_path / "interactions.csv").write_text("user,item\na,1\na,2\na,3\n")

@@ -100,6 +100,16 @@ def test_groups_are_read_for_every_user(tmp_path):
     }
 
 
+def test_the_users_of_movielens_are_read_without_names(tmp_path):
+    path = write(tmp_path, "1::F::1::10::48067\n2::M::56::16::70072\n", "users.dat")
+    assert read_groups(path, ["2", "1", "3"]) == {
+        "gender": ["M", "F", "unknown"],
+        "age": ["56", "1", "unknown"],
+        "occupation": ["16", "10", "unknown"],
+        "zip": ["70072", "48067", "unknown"],
+    }
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [

@@ -134,13 +134,26 @@ def test_groups_show_for_whom_it_works():
         scores[row, targets[row]] = 1
     groups = {"age": ["old", "old", "young", "old", "old", "young"]}
     tables = by_group(rank(fixed(scores), cases(histories, targets, groups)))
-    assert tables["age"] == {"old": 0, "young": 1}
-    assert list(tables["activity"].values()) == [0, 0, 1] or tables["activity"] == {
-        "up to 1 items": 0,
-        "up to 2": 0,
-        "more than 2": 1,
+    found = {
+        name: {group: (row["cases"], row["ndcg_10"]) for group, row in table.items()}
+        for name, table in tables.items()
     }
-    assert sum(tables["activity"].values()) == 1
+    assert found["age"] == {"old": (4, 0), "young": (2, 1)}
+    assert list(found["activity"].values()) == [(2, 0), (2, 0), (2, 1)]
+
+
+def test_a_group_has_the_interval_of_its_own_users():
+    histories = [[1]] * 60
+    targets = [10] * 60
+    scores = np.zeros((60, NUM_ITEMS + 1))
+    scores[:45:2, 10] = 1  # half of the young, and nothing at all for the old
+    groups = {"age": ["young"] * 45 + ["old"] * 15}
+    table = by_group(rank(fixed(scores), cases(histories, targets, groups)))["age"]
+    assert table["old"]["ndcg_10_interval"] == (0, 0)
+    low, high = table["young"]["ndcg_10_interval"]
+    assert low < 23 / 45 < high
+    # 1.96 standard errors of a share of a half among 45.
+    assert (high - low) / 2 == pytest.approx(1.96 * 0.5 / 45**0.5, rel=0.25)
 
 
 def test_sampled_ranks_flatter():

@@ -10,7 +10,13 @@ import tensorflow as tf
 from attention_apps.running.command import UserError
 from attention_apps.running.runs import load_run
 from recommendation import evaluate, export, predict
-from recommendation.causes import caused, entropy_by_head, floors_of_causes, hit_rates
+from recommendation.causes import (
+    caused,
+    entropy_by_head,
+    floors_of_causes,
+    hit_rate_by_lag,
+    hit_rates,
+)
 from recommendation.config import EXAMPLE, TINY, Config
 from recommendation.data import load
 from recommendation.interactions import Items
@@ -204,6 +210,9 @@ def test_evaluation_writes_figures_floors_groups_and_causes(run, splits):
     causes = found["causes"]
     assert causes["floor_uniform"] < causes["floor_most_recent"] < causes["best_possible"]
     assert causes["cases"] == (splits.test.causes() >= 0).sum()
+    assert list(causes["by_lag"]) == ["1 back", "2 to 10", "more"]
+    low, high = causes["top_attended_is_cause_interval"]
+    assert low <= causes["top_attended_is_cause"] <= high
     ranks = np.load(run.run_dir / "evaluation" / "ranks.npz")["ranks"]
     assert (ranks <= 10).mean() == pytest.approx(found["model"]["hr_10"])
     assert (run.run_dir / "evaluation" / "attention.png").stat().st_size > 5000
@@ -233,6 +242,23 @@ def test_hits_are_counted_where_they_are_read(splits):
         weights[0, 1, cause - 1] = 3.0
         maps.append(weights)
     assert hit_rates(maps, cases) == {(0, None): 0, (0, 0): 1, (0, 1): 0}
+
+
+def test_hits_are_told_by_how_far_back_the_cause_lies(splits):
+    cases = caused(splits.test, most=200)
+    causes = cases.causes()
+    lengths = np.array([len(cases.history(case)) for case in range(len(cases))])
+    maps = []
+    for cause, length in zip(causes, lengths, strict=True):
+        weights = np.zeros((1, 1, length))
+        weights[0, 0, cause if length - cause > 10 else 0] = 1.0  # finds old causes alone
+        maps.append(weights)
+    near = (lengths - causes > 1) & (lengths - causes <= 10)
+    assert hit_rate_by_lag(maps, cases, (0, 0)) == {
+        "1 back": 0,
+        "2 to 10": pytest.approx((causes == 0)[near].mean()),
+        "more": 1,
+    }
 
 
 def test_entropy_tells_heads_apart():
