@@ -17,7 +17,9 @@ from forecasting.quantiles import walk_quantiles
 Points = Callable[[np.ndarray], np.ndarray]
 """From origins `(origins,)` to changes in scaled units, `(origins, horizon, targets)`."""
 
-_PENALTIES = 10.0 ** np.arange(-4, 6)  # of ridge, in units of the windows' mean square
+PENALTIES = 10.0 ** np.arange(-4, 6)
+"""Of ridge, in units of the windows' mean square."""
+
 _CHUNK = 512  # windows gathered at once: bounds the memory, changes no result
 
 
@@ -104,7 +106,7 @@ def ridge(splits: Any) -> Points:
     mean_square = np.trace(products) / size
     matrices = [
         np.linalg.solve(products + penalty * mean_square * np.eye(size), moments)
-        for penalty in _PENALTIES
+        for penalty in PENALTIES
     ]
     errors = np.zeros(len(matrices))
     validation = parts.origins("validation")

@@ -58,6 +58,19 @@ def losses_of(config: Config, forecast: np.ndarray, actual: np.ndarray) -> np.nd
     return np.square(error) if config.loss == "squared" else np.abs(error)
 
 
+def validation_loss(model: Any, config: Config, splits: Any) -> float:
+    """What training minimises, on the validation part.
+
+    Args:
+        model: the forecaster.
+        config: names the loss.
+        splits: the data.
+    """
+    origins = splits.parts.origins("validation")
+    forecast = forecast_all(model, splits.windows, origins)
+    return float(losses_of(config, forecast, splits.windows.changes(origins)).mean())
+
+
 def calibrate_run(run_dir: Path, config: Config, splits: Any) -> dict[str, Any]:
     """Calibrate the weights that validation chose, and keep that in `model.keras`.
 
@@ -72,7 +85,6 @@ def calibrate_run(run_dir: Path, config: Config, splits: Any) -> dict[str, Any]:
     """
     import keras
 
-    from attention_apps.running.atomic import whole_file
     from attention_apps.running.runs import MODEL
 
     path = Path(run_dir) / MODEL
@@ -80,9 +92,22 @@ def calibrate_run(run_dir: Path, config: Config, splits: Any) -> dict[str, Any]:
         return {}
     model = keras.saving.load_model(path, compile=False)
     figures = calibrate(model, config, splits)
-    with whole_file(path) as partial:
-        model.save(partial)
+    save_model(run_dir, model)
     return figures
+
+
+def save_model(run_dir: Path, model: Any) -> None:
+    """Keep a model as the run's `model.keras`.
+
+    Args:
+        run_dir: the run folder.
+        model: the forecaster, without an optimizer.
+    """
+    from attention_apps.running.atomic import whole_file
+    from attention_apps.running.runs import MODEL
+
+    with whole_file(Path(run_dir) / MODEL) as partial:
+        model.save(partial)
 
 
 def calibrate(model: Any, config: Config, splits: Any) -> dict[str, Any]:
