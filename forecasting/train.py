@@ -46,7 +46,7 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
     from attention_apps.running.runs import create_run, finish_run, set_seed
     from attention_apps.running.scalars import EpochScalars
     from forecasting.attention_maps import Probe, attention_maps, told
-    from forecasting.calibration import calibrate_run, validation_loss
+    from forecasting.calibration import calibrate_run, save_model, validation_loss
     from forecasting.data import load
     from forecasting.model import build_model
     from forecasting.quantiles import Pinball
