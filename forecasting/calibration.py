@@ -227,37 +227,3 @@ def stretches(forecast: np.ndarray, actual: np.ndarray, levels: tuple[float, ...
         share = min(math.ceil((size + 1) * covered) / size, 1.0)
         factors[:, index] = np.quantile(scores, share, axis=1, method="higher")
     return np.clip(factors, _NARROWEST, _WIDEST)
-
-
-def adaptive_coverage(
-    calibration: np.ndarray, scores: np.ndarray, *, level: float, rate: float, delay: int
-) -> tuple[float, float]:
-    """Coverage and stretch of a band whose level follows its own misses, day by day.
-
-    Args:
-        calibration: scores of the days before, `(days, targets)`: how far the outcome lies from the
-            median, in units of the band's own end on that side.
-        scores: of the days that are measured, in order.
-        level: the share that the band should cover.
-        rate: step by which a miss lowers the level it aims at.
-        delay: days until an outcome is known.
-
-    Returns:
-        The share covered and the mean factor that the band was stretched by.
-
-    Reference: Gibbs and Candes 2021, "Adaptive Conformal Inference Under Distribution Shift".
-    """
-    missed_level, covered, stretched = 1 - level, [], []
-    history = list(calibration)
-    misses: list[float] = []
-    for day, today in enumerate(scores):
-        known = np.concatenate(history[: len(calibration) + max(0, day - delay + 1)])
-        factor = float(np.quantile(known, np.clip(1 - missed_level, 0, 1), method="higher"))
-        inside = today <= factor
-        covered.append(inside.mean())
-        stretched.append(factor)
-        misses.append(1 - covered[-1])
-        history.append(today)
-        if day >= delay - 1:
-            missed_level += rate * ((1 - level) - misses[day - delay + 1])
-    return float(np.mean(covered)), float(np.mean(stretched))
