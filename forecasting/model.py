@@ -267,9 +267,9 @@ def build_model(config: Config, splits: Splits) -> Forecaster:
             dropout_rate=config.dropout_rate,
             name="forecaster",
         )
+        model.build()  # some of its layers, and what they refuse, come with the shapes
     except ValueError as error:
         raise UserError(str(error)) from error
-    model.build()
     model.output_quantiles.set_walk(windows.changes(splits.parts.origins("training")))
     model.units.take(splits.scaling)
     return model
