@@ -33,7 +33,9 @@ def start_as_ridge(model: Forecaster, windows: Windows, parts: Parts) -> float:
     """
     if model.known_effect is not None:
         _regress_on_known(model, windows, parts.cutoff)
-    products, moments, sums, count = 0.0, 0.0, 0.0, 0
+    size, count = model.linear.kernel.shape[0], 0
+    products, moments = np.zeros((size, size)), np.zeros((size, model.horizon))
+    sums = np.zeros(size + model.horizon)
     training = parts.origins("training")
     for start in range(0, len(training), _CHUNK):
         seen, changes = _pairs(model, windows, training[start : start + _CHUNK])
@@ -41,10 +43,9 @@ def start_as_ridge(model: Forecaster, windows: Windows, parts: Parts) -> float:
         moments = moments + seen.T @ changes
         sums = sums + np.concatenate([seen.sum(0), changes.sum(0)])
         count += len(seen)
-    size = model.linear.kernel.shape[0]
-    means = np.asarray(sums) / count
-    inner = np.asarray(products) / count - np.outer(means[:size], means[:size])
-    outer = np.asarray(moments) / count - np.outer(means[:size], means[size:])
+    means = sums / count
+    inner = products / count - np.outer(means[:size], means[:size])
+    outer = moments / count - np.outer(means[:size], means[size:])
     mean_square = np.trace(inner) / size
     matrices = [
         np.linalg.solve(inner + penalty * mean_square * np.eye(size), outer)

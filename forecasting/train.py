@@ -117,7 +117,7 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
             verbose=0,
         )
     val_loss, best_epoch = best.best, best.best_epoch
-    if start_loss <= val_loss:
+    if val_loss is None or start_loss <= val_loss:
         val_loss, best_epoch = start_loss, -1
         model.set_weights(start)
         save_model(run_dir, model)
