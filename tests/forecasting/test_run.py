@@ -14,7 +14,7 @@ from forecasting.attention_maps import Probe, attention_maps
 from forecasting.calibration import Departure, calibrate, forecast_all, stretches
 from forecasting.config import EXAMPLE, Config
 from forecasting.data import load
-from forecasting.evaluate import evaluate
+from forecasting.evaluate import forecasters
 from forecasting.export import raw_inputs
 from forecasting.links import correlation_scores, named_links, share_found, sharpest
 from forecasting.market import ASSETS, LINKS, Link
@@ -59,14 +59,15 @@ def test_every_figure_stands_beside_its_floors_and_their_tests(run):
     assert section["adaptive"]["coverage"] == pytest.approx(0.9, abs=0.05)
 
 
-def test_another_evaluation_measures_the_floors_it_is_asked_for(run):
-    before = run.metrics["test"]["returns"]
-    section = evaluate(run.run_dir, floors=("drift",))["test"]["returns"]
-    assert section["model"] == before["model"]
-    assert "drift" in section["floors"]
-    assert "ETS" not in section["floors"]
-    evaluated = json.loads((run.run_dir / "metrics.json").read_text())["test"]["returns"]
-    assert evaluated["floors"]["drift"] == before["floors"]["drift"]
+def test_floors_are_measured_by_name_beside_model_and_walk(run, splits):
+    named = forecasters(run.model, run.model, run.config, splits, ("drift",))
+    assert list(named) == [
+        "model",
+        "model, attention made uniform",
+        "random walk",
+        "drift",
+        "generator's own",
+    ]
 
 
 def test_calibrated_quantiles_cover_what_they_should_on_the_days_they_were_fitted_on():
