@@ -173,8 +173,8 @@ class Departure:
     def proven(self, config: Config, actual: np.ndarray) -> tuple[float, float]:
         """The shares of the way that have the lowest loss, if that is proof, else 0.
 
-        Proof is a Diebold-Mariano test at the 5 % level: first of the spread against the walk's,
-        then of the location given the spread.
+        Proof is a Diebold-Mariano test at the 5 % level: first of the location with the walk's
+        spread around it, then of the spread around that location.
 
         Args:
             config: names the loss.
@@ -193,8 +193,11 @@ class Departure:
             return losses_of(config, self.at(location, spread), actual).mean((1, 2))
 
         every = (0.0, *SHARES)
-        spread = best({share: daily(0.0, share) for share in every}) if config.levels else 0.0
-        return best({share: daily(share, spread) for share in every}), spread
+        location = best({share: daily(share, 0.0) for share in every})
+        if not config.levels:
+            return location, 0.0
+        # Errors around a location that was moved are smaller: the spread comes second.
+        return location, best({share: daily(location, share) for share in every})
 
 
 def stretches(forecast: np.ndarray, actual: np.ndarray, levels: tuple[float, ...]) -> np.ndarray:
