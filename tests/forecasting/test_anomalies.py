@@ -4,16 +4,14 @@ import numpy as np
 import pytest
 
 from attention_apps.running.command import UserError
-from forecasting.anomalies import (
-    Options,
+from forecasting.alarms import (
     alarm_figures,
     average_precision,
-    inject,
-    injected_values,
     p_values,
     random_figures,
     ranges,
 )
+from forecasting.anomalies import Options, inject, injected_values
 from forecasting.config import Config
 
 RANDOM = np.random.default_rng(0)
