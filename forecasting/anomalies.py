@@ -154,6 +154,7 @@ def detect(run_dir: Path, options: Options) -> dict[str, Any]:
     from forecasting.baselines import floors
     from forecasting.calibration import forecast_all
     from forecasting.data import load, with_values
+    from forecasting.model import with_uniform_attention
 
     run = load_run(run_dir, ROOM, Config)
     config = run.config
@@ -174,9 +175,13 @@ def detect(run_dir: Path, options: Options) -> dict[str, Any]:
     contaminated = with_values(splits, config, values)
 
     tables = {}
+    uniform = with_uniform_attention(run.model)
     bands = ("HAR-scaled",) if splits.has_range and config.target == "returns" else ("drift",)
     for name, forecaster in {
         "model": lambda data: lambda origins: forecast_all(run.model, data.windows, origins),
+        "model, attention made uniform": lambda data: (
+            lambda origins: forecast_all(uniform, data.windows, origins)
+        ),
         "random walk": lambda data: floors(config, data, bands)["random walk"],
         bands[0]: lambda data: floors(config, data, bands)[bands[0]],
     }.items():
