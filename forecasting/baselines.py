@@ -11,13 +11,16 @@ from typing import Any
 
 import numpy as np
 
+from attention_apps.running.command import UserError
 from forecasting.config import Config
 from forecasting.quantiles import walk_quantiles
 
 Points = Callable[[np.ndarray], np.ndarray]
 """From origins `(origins,)` to changes in scaled units, `(origins, horizon, targets)`."""
 
-_PENALTIES = 10.0 ** np.arange(-4, 6)  # of ridge, in units of the windows' mean square
+PENALTIES = 10.0 ** np.arange(-4, 6)
+"""Of ridge, in units of the windows' mean square."""
+
 _CHUNK = 512  # windows gathered at once: bounds the memory, changes no result
 
 
@@ -104,7 +107,7 @@ def ridge(splits: Any) -> Points:
     mean_square = np.trace(products) / size
     matrices = [
         np.linalg.solve(products + penalty * mean_square * np.eye(size), moments)
-        for penalty in _PENALTIES
+        for penalty in PENALTIES
     ]
     errors = np.zeros(len(matrices))
     validation = parts.origins("validation")
@@ -132,33 +135,48 @@ def _pairs(windows: Any, origins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return shown.reshape(-1, shown.shape[-1]), changes.reshape(-1, changes.shape[-1])
 
 
-def floors(config: Config, splits: Any) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    """Every floor that means something for what is forecast, by name.
+def floors(
+    config: Config, splits: Any, names: tuple[str, ...] = ()
+) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """The floors that mean something for what is forecast, by name; the random walk always.
 
     Args:
         config: the room's configuration.
         splits: the data.
+        names: which to measure; none for all.
 
     Returns:
         Functions from origins to `(origins, horizon, targets, outputs)` in scaled units.
+
+    Raises:
+        UserError: for a name that no floor of this target has.
     """
     from forecasting.smoothing import exponential_smoothing, theta
     from forecasting.volatility import garch_returns, garch_variance, har, har_returns
 
     levels = config.levels
-    points: dict[str, Points] = {
-        "seasonal naive": seasonal_naive(splits, config.season),
-        "drift": drift(splits),
-        "ridge": ridge(splits),
-        "theta": theta(splits, config.season if config.target == "levels" else 1),
-        "ETS": exponential_smoothing(splits, config.season if config.target == "levels" else 1),
+    season = config.season if config.target == "levels" else 1
+    # Made only where asked for: some are estimated for minutes.
+    points: dict[str, Callable[[], Points]] = {
+        "seasonal naive": lambda: seasonal_naive(splits, config.season),
+        "drift": lambda: drift(splits),
+        "ridge": lambda: ridge(splits),
+        "theta": lambda: theta(splits, season),
+        "ETS": lambda: exponential_smoothing(splits, season),
     }
+    bands: dict[str, Callable[[], Callable[[np.ndarray], np.ndarray]]] = {}
     if config.target == "volatility":
-        points |= {"HAR": har(splits), "GARCH(1,1)": garch_variance(splits)}
-    named = {"random walk": random_walk(splits, levels)}
-    named |= {name: with_spread(point, splits, levels) for name, point in points.items()}
+        points |= {"HAR": lambda: har(splits), "GARCH(1,1)": lambda: garch_variance(splits)}
     if config.target == "returns" and levels:
-        named["GARCH(1,1)"] = garch_returns(splits, levels)
+        bands["GARCH(1,1)"] = lambda: garch_returns(splits, levels)
         if splits.has_range:
-            named["HAR-scaled"] = har_returns(splits, levels)
-    return named
+            bands["HAR-scaled"] = lambda: har_returns(splits, levels)
+    for name in names:
+        if name not in (*points, *bands):
+            raise UserError(f"--floors knows {', '.join((*points, *bands))}. Received: {name}")
+    asked = names or (*points, *bands)
+    named = {"random walk": random_walk(splits, levels)}
+    named |= {
+        name: with_spread(make(), splits, levels) for name, make in points.items() if name in asked
+    }
+    return named | {name: make() for name, make in bands.items() if name in asked}

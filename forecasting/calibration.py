@@ -58,6 +58,19 @@ def losses_of(config: Config, forecast: np.ndarray, actual: np.ndarray) -> np.nd
     return np.square(error) if config.loss == "squared" else np.abs(error)
 
 
+def validation_loss(model: Any, config: Config, splits: Any) -> float:
+    """What training minimises, on the validation part.
+
+    Args:
+        model: the forecaster.
+        config: names the loss.
+        splits: the data.
+    """
+    origins = splits.parts.origins("validation")
+    forecast = forecast_all(model, splits.windows, origins)
+    return float(losses_of(config, forecast, splits.windows.changes(origins)).mean())
+
+
 def calibrate_run(run_dir: Path, config: Config, splits: Any) -> dict[str, Any]:
     """Calibrate the weights that validation chose, and keep that in `model.keras`.
 
@@ -72,7 +85,6 @@ def calibrate_run(run_dir: Path, config: Config, splits: Any) -> dict[str, Any]:
     """
     import keras
 
-    from attention_apps.running.atomic import whole_file
     from attention_apps.running.runs import MODEL
 
     path = Path(run_dir) / MODEL
@@ -80,9 +92,22 @@ def calibrate_run(run_dir: Path, config: Config, splits: Any) -> dict[str, Any]:
         return {}
     model = keras.saving.load_model(path, compile=False)
     figures = calibrate(model, config, splits)
-    with whole_file(path) as partial:
-        model.save(partial)
+    save_model(run_dir, model)
     return figures
+
+
+def save_model(run_dir: Path, model: Any) -> None:
+    """Keep a model as the run's `model.keras`.
+
+    Args:
+        run_dir: the run folder.
+        model: the forecaster, without an optimizer.
+    """
+    from attention_apps.running.atomic import whole_file
+    from attention_apps.running.runs import MODEL
+
+    with whole_file(Path(run_dir) / MODEL) as partial:
+        model.save(partial)
 
 
 def calibrate(model: Any, config: Config, splits: Any) -> dict[str, Any]:
@@ -148,8 +173,8 @@ class Departure:
     def proven(self, config: Config, actual: np.ndarray) -> tuple[float, float]:
         """The shares of the way that have the lowest loss, if that is proof, else 0.
 
-        Proof is a Diebold-Mariano test at the 5 % level: first of the spread against the walk's,
-        then of the location given the spread.
+        Proof is a Diebold-Mariano test at the 5 % level: first of the location with the walk's
+        spread around it, then of the spread around that location.
 
         Args:
             config: names the loss.
@@ -168,8 +193,11 @@ class Departure:
             return losses_of(config, self.at(location, spread), actual).mean((1, 2))
 
         every = (0.0, *SHARES)
-        spread = best({share: daily(0.0, share) for share in every}) if config.levels else 0.0
-        return best({share: daily(share, spread) for share in every}), spread
+        location = best({share: daily(share, 0.0) for share in every})
+        if not config.levels:
+            return location, 0.0
+        # Errors around a location that was moved are smaller: the spread comes second.
+        return location, best({share: daily(location, share) for share in every})
 
 
 def stretches(forecast: np.ndarray, actual: np.ndarray, levels: tuple[float, ...]) -> np.ndarray:
@@ -202,37 +230,3 @@ def stretches(forecast: np.ndarray, actual: np.ndarray, levels: tuple[float, ...
         share = min(math.ceil((size + 1) * covered) / size, 1.0)
         factors[:, index] = np.quantile(scores, share, axis=1, method="higher")
     return np.clip(factors, _NARROWEST, _WIDEST)
-
-
-def adaptive_coverage(
-    calibration: np.ndarray, scores: np.ndarray, *, level: float, rate: float, delay: int
-) -> tuple[float, float]:
-    """Coverage and stretch of a band whose level follows its own misses, day by day.
-
-    Args:
-        calibration: scores of the days before, `(days, targets)`: how far the outcome lies from the
-            median, in units of the band's own end on that side.
-        scores: of the days that are measured, in order.
-        level: the share that the band should cover.
-        rate: step by which a miss lowers the level it aims at.
-        delay: days until an outcome is known.
-
-    Returns:
-        The share covered and the mean factor that the band was stretched by.
-
-    Reference: Gibbs and Candes 2021, "Adaptive Conformal Inference Under Distribution Shift".
-    """
-    missed_level, covered, stretched = 1 - level, [], []
-    history = list(calibration)
-    misses: list[float] = []
-    for day, today in enumerate(scores):
-        known = np.concatenate(history[: len(calibration) + max(0, day - delay + 1)])
-        factor = float(np.quantile(known, np.clip(1 - missed_level, 0, 1), method="higher"))
-        inside = today <= factor
-        covered.append(inside.mean())
-        stretched.append(factor)
-        misses.append(1 - covered[-1])
-        history.append(today)
-        if day >= delay - 1:
-            missed_level += rate * ((1 - level) - misses[day - delay + 1])
-    return float(np.mean(covered)), float(np.mean(stretched))

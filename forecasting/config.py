@@ -86,6 +86,9 @@ class Config:
     quantiles: tuple[float, ...] = DEFAULT_QUANTILES
     """Levels of the quantiles that are forecast; 0.5 is among them."""
 
+    start: str = "walk"
+    """Where training starts: `walk` (the random walk) or `ridge` (the linear part is the ridge
+    regression that validation chooses, the rest still says nothing)."""
     loss: str = "pinball"
     """`pinball` (quantiles), or `squared` or `absolute` (one forecast without a distribution)."""
     epochs: int = 30
@@ -128,6 +131,7 @@ class Config:
             ("variance", ("parkinson", "garman_klass")),
             ("calendar", ("none", "weekday", "hour", "hour_of_week")),
             ("form", ("time", "variables", "both")),
+            ("start", ("walk", "ridge")),
             ("loss", ("pinball", "squared", "absolute")),
             ("departure", ("proven", "free")),
             ("calibration", ("conformal", "none")),

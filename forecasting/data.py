@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -138,6 +138,24 @@ def load(config: Config) -> Splits:
         horizon=config.horizon,
     )
     return Splits(panel, series, features, parts, scaling, windows, config.target, gold)
+
+
+def with_values(splits: Splits, config: Config, values: np.ndarray) -> Splits:
+    """The same data with other cells behind the training part, in the same units.
+
+    Args:
+        splits: the data.
+        config: the room's configuration.
+        values: `(time, variables, columns)`.
+    """
+    panel = replace(splits.panel, values=values)
+    series, features = read_series(panel, config)
+    windows = replace(
+        splits.windows,
+        series=splits.scaling.scaled_series(series),
+        features=splits.scaling.scaled_features(features),
+    )
+    return replace(splits, panel=panel, series=series, features=features, windows=windows)
 
 
 def read_data(config: Config) -> tuple[Panel, Gold | None]:

@@ -23,22 +23,27 @@ class Options:
 
     run_dir: Path
     """The finished run to evaluate."""
+    floors: tuple[str, ...] = ()
+    """Floors to measure beside the random walk, such as ridge HAR; by default all."""
 
 
-def evaluate(run_dir: Path) -> dict[str, Any]:
+def evaluate(run_dir: Path, *, floors: tuple[str, ...] = ()) -> dict[str, Any]:
     """Score a finished run and its floors at every origin of the test part.
 
     Args:
         run_dir: the run folder.
+        floors: names of those to measure beside the random walk; none for all.
 
     Returns:
         The sections `test`, `links` and `demo` of `metrics.json`. Pictures are written to
         `evaluation/`.
 
     Raises:
-        UserError: for a run that is missing or unfinished, or data that is gone.
+        UserError: for a run that is missing or unfinished, data that is gone, or an unknown floor.
     """
     from attention_apps.running.runs import load_run, write_metrics
+    from forecasting.adaptive import adaptive_figures
+    from forecasting.calibration import forecast_all
     from forecasting.charts import draw_fan
     from forecasting.data import load
     from forecasting.model import with_uniform_attention
@@ -51,18 +56,29 @@ def evaluate(run_dir: Path) -> dict[str, Any]:
     scores = Scores(run.config, splits, origins)
     tables, daily = {}, {}
     uniform = with_uniform_attention(run.model)
-    for name, forecast in forecasters(run.model, uniform, run.config, splits).items():
+    named = forecasters(run.model, uniform, run.config, splits, floors)
+    for name, forecast in named.items():
         values = forecast(origins)
         tables[name], daily[name] = scores.figures(values), scores.daily_losses(values)
         if name == MODEL:
             pictured = run.run_dir / "evaluation" / "fan.png"
             draw_fan(run.config, splits, origins, values, pictured)
+            answered = values
     section: dict[str, Any] = {
         "origins": len(origins),
         MODEL: tables.pop(MODEL),
         "floors": tables,
         "better_than": {name: scores.compared(daily[name], daily[MODEL]) for name in tables},
     }
+    if run.config.levels:
+        before = splits.parts.origins("validation")
+        section["adaptive"] = adaptive_figures(
+            (forecast_all(run.model, splits.windows, before), splits.windows.changes(before)),
+            (answered, splits.windows.changes(origins)),
+            levels=run.config.levels,
+            rate=run.config.adaptation_rate,
+            unit=scores.unit,
+        )
     sections: dict[str, Any] = {"test": {run.config.target: section}}
     if splits.gold is not None and run.config.form == "both":
         sections["links"] = _score_links(run, splits)
@@ -78,7 +94,7 @@ def evaluate(run_dir: Path) -> dict[str, Any]:
 
 
 def forecasters(
-    model: Any, uniform: Any, config: Config, splits: Any
+    model: Any, uniform: Any, config: Config, splits: Any, names: tuple[str, ...] = ()
 ) -> dict[str, Callable[..., Any]]:
     """The model, the model without attention, every floor, and where it is known the best there is.
 
@@ -87,6 +103,7 @@ def forecasters(
         uniform: the same with uniform attention.
         config: the room's configuration.
         splits: the data.
+        names: of the floors beside the random walk; none for all.
 
     Returns:
         Functions from origins to changes in scaled units, `(origins, horizon, targets, outputs)`.
@@ -99,7 +116,7 @@ def forecasters(
         "model, attention made uniform": lambda origins: forecast_all(
             uniform, splits.windows, origins
         ),
-        **floors(config, splits),
+        **floors(config, splits, names),
     }
     if splits.gold is not None and config.target == "returns" and config.levels:
         named["generator's own"] = lambda origins: splits.best(origins, config.levels)
@@ -127,16 +144,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate and print the figures beside their floors."""
     options = parse(Options, argv, prog="python -m forecasting.evaluate", description=__doc__)
     quiet_start()
-    sections = evaluate(options.run_dir)
+    sections = evaluate(options.run_dir, floors=options.floors)
     from forecasting.scores import table
 
     for name, section in sections["test"].items():
         print(f"{name}, {section['origins']} origins of the test part:")
         print(table({MODEL: section[MODEL], **section["floors"]}))
-        for floor, test in section["better_than"].items():
+        print("better than (Diebold-Mariano, one-sided p; independent of all origins):")
+        for floor, tests in section["better_than"].items():
+            found = [
+                f"{figure} p = {test['p_value']:.3g} ({test['effective_size']:.0f} of "
+                f"{test['size']})"
+                for figure, test in tests.items()
+            ]
+            print(f"  {floor}: {', '.join(found)}")
+        if "adaptive" in section:
+            adaptive = section["adaptive"]
             print(
-                f"better than {floor}: p = {test['p_value']:.3g} (Diebold-Mariano, one-sided; "
-                f"{test['effective_size']:.0f} independent of {test['size']} days)"
+                f"calibrated day by day: coverage {adaptive['coverage']:.1%}, width "
+                f"{adaptive['width']:.4g}"
             )
     if "links" in sections:
         links = sections["links"]

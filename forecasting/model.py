@@ -170,19 +170,34 @@ class Forecaster(keras.Model):
 
     def call(self, inputs: dict[str, Any], training: bool | None = None) -> Any:
         """See the class."""
-        past, known = inputs["past"], inputs.get("known")
-        effect = None if known is None else self.known_effect(known)
-        past = self._shown(past, effect)
-        series = ops.transpose(past[:, :, : self.num_targets], (0, 2, 1, 3))
-        width = self.lookback * self.num_features
-        flat = ops.reshape(series, (-1, self.num_targets, width))
-        free = ops.reshape(
-            self.linear(flat), (-1, self.num_targets, self.horizon, max(1, len(self.levels)))
-        )
-        free = ops.transpose(free, (0, 2, 1, 3)) + self.reader(past, known, training=training)
-        if effect is not None:
-            free = ops.concatenate([free[..., :1] + self._ahead(effect), free[..., 1:]], axis=-1)
+        past, ahead = self.shown(inputs)
+        free = self.linear(self.flat(past))
+        free = ops.reshape(free, (-1, self.num_targets, self.horizon, max(1, len(self.levels))))
+        free = ops.transpose(free, (0, 2, 1, 3))
+        free = free + self.reader(past, inputs.get("known"), training=training)
+        if ahead is not None:
+            free = ops.concatenate([free[..., :1] + ahead, free[..., 1:]], axis=-1)
         return self.output_quantiles(free)
+
+    def shown(self, inputs: dict[str, Any]) -> tuple[Any, Any]:
+        """What linear part and reader see, and what the known columns say of the forecast rows.
+
+        Args:
+            inputs: see the class.
+
+        Returns:
+            The past `(batch, lookback, variables, features)`, and changes from the last value
+            `(batch, horizon, targets, 1)`, or None where nothing is known.
+        """
+        if self.known_effect is None:
+            return self._shown(inputs["past"], None), None
+        effect = self.known_effect(inputs["known"])
+        return self._shown(inputs["past"], effect), self._ahead(effect)
+
+    def flat(self, past: Any) -> Any:
+        """What the linear part sees of every target, `(batch, targets, lookback * features)`."""
+        series = ops.transpose(past[:, :, : self.num_targets], (0, 2, 1, 3))
+        return ops.reshape(series, (-1, self.num_targets, self.lookback * self.num_features))
 
     def _shown(self, past: Any, effect: Any) -> Any:
         """The past as it is read: without what is known anyway, relative to the last value."""
@@ -252,9 +267,9 @@ def build_model(config: Config, splits: Splits) -> Forecaster:
             dropout_rate=config.dropout_rate,
             name="forecaster",
         )
+        model.build()  # some of its layers, and what they refuse, come with the shapes
     except ValueError as error:
         raise UserError(str(error)) from error
-    model.build()
     model.output_quantiles.set_walk(windows.changes(splits.parts.origins("training")))
     model.units.take(splits.scaling)
     return model

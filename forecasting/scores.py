@@ -38,6 +38,11 @@ class Scores:
         self._log_variance = splits.series[origins][:, None] if self._is_variance else None
 
     @property
+    def unit(self) -> np.ndarray:
+        """Of the figures, for each target, in scaled units."""
+        return self._unit
+
+    @property
     def _is_variance(self) -> bool:
         return self._config.target == "volatility"
 
@@ -89,34 +94,58 @@ class Scores:
                 )
         return {name: float(value) for name, value in found.items()}
 
-    def _variance_figures(self, point: np.ndarray) -> dict[str, Any]:
+    def _qlike(self, point: np.ndarray) -> np.ndarray:
         forecast = np.exp(self._log_variance + point)
-        actual = np.exp(self._log_variance + self._actual)
+        return metrics.qlike(forecast, np.exp(self._log_variance + self._actual))
+
+    def _variance_figures(self, point: np.ndarray) -> dict[str, Any]:
+        qlike = self._qlike(point)
         return {
-            "qlike": metrics.qlike(forecast, actual).mean(),
-            "qlike_first_row": metrics.qlike(forecast, actual)[:, 0].mean(),
+            "qlike": qlike.mean(),
+            "qlike_first_row": qlike[:, 0].mean(),
             "mse_first_row": np.square(point - self._actual)[:, 0].mean(),
         }
 
-    def daily_losses(self, forecast: np.ndarray) -> np.ndarray:
-        """The main figure at every origin, mean over rows and targets, `(origins,)`."""
-        forecast, levels = forecast * self._unit[:, None], self._config.levels
-        if levels:
-            return metrics.pinball(forecast, self._actual, levels).mean((1, 2))
-        error = forecast[..., 0] - self._actual
-        loss = np.square(error) if self._config.loss == "squared" else np.abs(error)
-        return loss.mean((1, 2))
+    def daily_losses(self, forecast: np.ndarray) -> dict[str, np.ndarray]:
+        """The figures that forecasts are compared by, at every origin.
 
-    def compared(self, floor: np.ndarray, model: np.ndarray) -> dict[str, float]:
-        """Whether the model is better than a floor by the losses of `daily_losses`."""
-        test = diebold_mariano(floor, model, horizon=self._config.horizon)
-        return {
-            "skill": float(1 - model.mean() / floor.mean()),
-            "statistic": test.statistic,
-            "p_value": test.p_value,
-            "effective_size": test.effective_size,
-            "size": test.size,
-        }
+        Args:
+            forecast: changes in scaled units, `(origins, horizon, targets, outputs)`.
+
+        Returns:
+            By name, means over rows and targets, `(origins,)`; the main figure first.
+        """
+        forecast, actual = forecast * self._unit[:, None], self._actual
+        levels = self._config.levels
+        point = forecast[..., levels.index(0.5) if levels else 0]
+        losses = {"mse": np.square(point - actual), "mae": np.abs(point - actual)}
+        if levels:
+            losses["pinball"] = metrics.pinball(forecast, actual, levels)
+        if self._log_variance is not None:
+            losses["qlike"] = self._qlike(point)
+        main = self.main_figure
+        ordered = {main: losses.pop(main), **losses}
+        found = {name: loss.mean((1, 2)) for name, loss in ordered.items()}
+        if levels and self._config.horizon > 1:
+            found["pinball_first_row"] = ordered["pinball"][:, 0].mean(1)
+        return found
+
+    def compared(
+        self, floor: dict[str, np.ndarray], model: dict[str, np.ndarray]
+    ) -> dict[str, dict[str, float]]:
+        """Whether the model is better than a floor by the losses of `daily_losses`, by figure."""
+        found = {}
+        for name, loss in model.items():
+            horizon = 1 if name.endswith("_first_row") else self._config.horizon
+            test = diebold_mariano(floor[name], loss, horizon=horizon)
+            found[name] = {
+                "skill": float(1 - loss.mean() / floor[name].mean()),
+                "statistic": test.statistic,
+                "p_value": test.p_value,
+                "effective_size": test.effective_size,
+                "size": test.size,
+            }
+        return found
 
 
 def table(rows: Mapping[str, Mapping[str, float]]) -> str:

@@ -28,8 +28,8 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
         options: where runs lie and which run to continue; None starts a new one in `runs`.
 
     Returns:
-        The run's folder as `run_dir`, `best_epoch`, `val_loss`, `val_loss_walk`, what calibration
-        chose and `minutes`.
+        The run's folder as `run_dir`, `best_epoch` (-1 where no epoch was better than the start),
+        `val_loss`, `val_loss_start`, `val_loss_walk`, what calibration chose and `minutes`.
 
     Raises:
         UserError: for data or flags that cannot be used.
@@ -46,10 +46,11 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
     from attention_apps.running.runs import create_run, finish_run, set_seed
     from attention_apps.running.scalars import EpochScalars
     from forecasting.attention_maps import Probe, attention_maps, told
-    from forecasting.calibration import calibrate_run
+    from forecasting.calibration import calibrate_run, save_model, validation_loss
     from forecasting.data import load
     from forecasting.model import build_model
     from forecasting.quantiles import Pinball
+    from forecasting.starting import start_as_ridge
 
     options = options or RunOptions()
     began = time.monotonic()
@@ -58,6 +59,8 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
         print(note)
     set_seed(config.seed)
     model = build_model(config, splits)
+    if config.start == "ridge":
+        start_as_ridge(model, splits.windows, splits.parts)
     run_dir = options.resume or create_run(ROOM, config, runs_dir=options.runs_dir)
     origins = splits.parts.origins("training")
     steps_per_epoch = -(-len(origins) // config.batch_size)
@@ -98,6 +101,7 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
         Progress(run_dir),
     ]
     print(f"{model.count_params():,} weights, {len(origins):,} windows; run: {run_dir}")
+    start, start_loss = model.get_weights(), validation_loss(model, config, splits)
     first_epoch = resume(run_dir, model, callbacks)
     with interruptible(run_dir, ROOM):
         model.fit(
@@ -112,10 +116,16 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
             callbacks=callbacks,
             verbose=0,
         )
+    val_loss, best_epoch = best.best, best.best_epoch
+    if val_loss is None or start_loss <= val_loss:
+        val_loss, best_epoch = start_loss, -1
+        model.set_weights(start)
+        save_model(run_dir, model)
     calibrated = calibrate_run(run_dir, config, splits)
     metrics = {
-        "val_loss": best.best,
-        "best_epoch": best.best_epoch,
+        "val_loss": val_loss,
+        "best_epoch": best_epoch,
+        "val_loss_start": start_loss,
         "minutes": clock.minutes,
         **calibrated,
     }

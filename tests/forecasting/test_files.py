@@ -1,0 +1,179 @@
+"""People's own files: roles of columns, rules for dirty cells, and what is refused in one line."""
+
+import gzip
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from attention_apps.running.command import UserError
+from forecasting.config import Config
+from forecasting.data import load, read_data
+
+CONFIG = Config(dataset="files", data_dir="unset", lookback=4, horizon=2, patch_length=1)
+HEADER = "Date,Open,High,Low,Close,Volume"
+
+
+def rows(count=60):
+    """Working days on which the price moves by a little."""
+    dates = np.busday_offset("2020-01-01", np.arange(count), roll="forward")
+    closes = 100 + 5 * np.sin(np.arange(count) / 3)
+    return [
+        [str(date), f"{c:.4f}", f"{c + 1:.4f}", f"{c - 1:.4f}", f"{c + 0.5:.4f}", "1000"]
+        for date, c in zip(dates, closes, strict=True)
+    ]
+
+
+def config_of(folder, lines, name="A.csv", **changes):
+    (folder / name).write_text("\n".join([HEADER, *(",".join(line) for line in lines)]))
+    return replace(CONFIG, data_dir=str(folder), **changes)
+
+
+def swapped(lines):
+    lines[10], lines[11] = lines[11], lines[10]
+
+
+def doubled(lines):
+    lines.insert(10, lines[10])
+
+
+def month_missing(lines):
+    del lines[10:40]
+
+
+def text(lines):
+    lines[10][4] = "n/a?"
+
+
+def single(lines):
+    del lines[1:]
+
+
+def constant(lines):
+    for line in lines:
+        line[4] = "100"
+
+
+REFUSED = [
+    (swapped, "line 13, column Date: dates must rise. Received: .* is earlier"),
+    (doubled, "line 13, column Date: dates must rise. Received: .* stands twice"),
+    (month_missing, "line 12, column Date: 4. days are missing before"),
+    (text, "line 12, column Close, must hold a number. Received: 'n/a\\?'"),
+    (single, "must hold rows to learn from. Received: 1 rows"),
+    (constant, "A does not change in the training part"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "message"), REFUSED, ids=[s.__name__ for s, _ in REFUSED])
+def test_what_cannot_be_used_is_refused_by_file_line_and_column(tmp_path, spoil, message):
+    lines = rows()
+    spoil(lines)
+    with pytest.raises(UserError, match=message):
+        load(config_of(tmp_path, lines))
+
+
+def test_a_lookback_longer_than_the_file_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"holds no window of --lookback 64 .* Received: 60 rows"):
+        load(config_of(tmp_path, rows(), lookback=64))
+
+
+@pytest.mark.parametrize("cell", ["", "0", "-3", "inf", "nan"])
+def test_a_price_that_cannot_be_used_is_the_one_before_and_is_counted(tmp_path, cell):
+    lines = rows()
+    lines[10][4] = cell
+    splits = load(config_of(tmp_path, lines))
+    assert len(splits.series) == 60
+    assert splits.series[10] == splits.series[9]
+    assert splits.series[11] == pytest.approx(np.log(float(lines[11][4])))
+    assert any("1 of 60 cells" in note and "line 12" in note for note in splits.notes)
+
+
+def test_a_day_without_a_range_has_the_variance_of_the_day_before(tmp_path):
+    lines = rows()
+    lines[10][2] = lines[20][3] = ""
+    lines[30][3] = "0"
+    splits = load(config_of(tmp_path, lines, target="volatility"))
+    for row in (10, 20, 30):
+        assert splits.series[row] == splits.series[row - 1]
+    assert any("3 of 60 days have no usable range" in note for note in splits.notes)
+    high, low = float(lines[5][2]), float(lines[5][3])
+    expected = np.log(np.log(high / low) ** 2 / (4 * np.log(2)))
+    assert splits.series[5, 0] == pytest.approx(expected)
+
+
+def test_garman_klass_is_its_formula(tmp_path):
+    lines = rows()
+    splits = load(config_of(tmp_path, lines, target="volatility", variance="garman_klass"))
+    opening, high, low, close = (float(cell) for cell in lines[5][1:5])
+    variance = np.log(high / low) ** 2 / 2 - (2 * np.log(2) - 1) * np.log(close / opening) ** 2
+    assert splits.series[5, 0] == pytest.approx(np.log(variance))
+
+
+def test_assets_are_matched_by_their_dates(tmp_path):
+    lines = rows()
+    config_of(tmp_path, lines)
+    config = config_of(tmp_path, lines[2:30] + lines[31:], name="B.csv")
+    panel, _ = read_data(config)
+    assert panel.names == ("A", "B")
+    assert len(panel) == 58
+    assert np.isnan(panel.values[28, 1]).all()
+    assert any("B.csv lacks 1 of 58 dates, the first 2020-" in note for note in panel.notes)
+
+
+def test_files_without_a_common_date_are_refused(tmp_path):
+    config_of(tmp_path, rows()[:20])
+    config = config_of(tmp_path, rows()[30:], name="B.csv")
+    with pytest.raises(UserError, match=r"share no dates. Received: A.csv .* B.csv"):
+        load(config)
+
+
+def test_packed_files_without_names_and_dates_are_read(tmp_path):
+    values = np.cumsum(np.random.default_rng(0).standard_normal((60, 3)), axis=0)
+    with gzip.open(tmp_path / "rates.txt.gz", "wt") as file:
+        file.writelines(",".join(f"{value:.6f}" for value in row) + "\n" for row in values)
+    splits = load(replace(CONFIG, data_dir=str(tmp_path), target="levels"))
+    assert splits.panel.names == ("1", "2", "3")
+    assert splits.panel.times is None
+    np.testing.assert_allclose(splits.series, values, atol=1e-6)
+
+
+def test_columns_have_the_roles_they_are_given(wide_folder):
+    config = replace(
+        CONFIG,
+        data_dir=str(wide_folder),
+        target="levels",
+        past_columns=("wind",),
+        known_columns=("holiday",),
+        calendar="hour",
+    )
+    splits = load(config)
+    assert splits.panel.targets == ("load", "price")
+    assert splits.windows.features.shape[1] == 3
+    assert splits.windows.known.shape[1] == 24 + 1
+    for change, message in (
+        ({"past_columns": ("rain",)}, "rain"),
+        ({"known_columns": ("wind",)}, "A column has one role. Received: wind"),
+        ({"static_columns": ("load",), "target_columns": ("price",)}, "--static-columns"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load(replace(config, **change))
+
+
+def test_static_columns_tell_assets_apart(tmp_path):
+    for name, sector in (("A", "energy"), ("B", "food"), ("C", "food")):
+        lines = [[*line, sector] for line in rows()]
+        text = "\n".join([HEADER + ",Sector", *(",".join(line) for line in lines)])
+        (tmp_path / f"{name}.csv").write_text(text)
+    config = replace(CONFIG, data_dir=str(tmp_path), static_columns=("Sector",))
+    panel, _ = read_data(config)
+    np.testing.assert_array_equal(panel.static, [[1, 0], [0, 1], [0, 1]])
+
+
+def test_a_folder_or_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(UserError, match="must be a folder"):
+        load(replace(CONFIG, data_dir=str(tmp_path / "nowhere")))
+    with pytest.raises(UserError, match="must hold CSV files"):
+        load(replace(CONFIG, data_dir=str(tmp_path)))
+    config = config_of(tmp_path, rows())
+    with pytest.raises(UserError, match=r"There is no file .* The folder holds: A.csv"):
+        load(replace(config, file="B.csv"))
