@@ -21,7 +21,7 @@ demo: setup
 	@$(RUN) benchmarks.demo
 
 test: lint
-	$(RUN) pytest
+	$(RUN) pytest --numprocesses 2 --dist loadfile
 
 verify: setup
 	$(RUN) pytest -m verify

@@ -1,8 +1,11 @@
 """What every test may rely on: quiet logs, whole tracebacks, and randomness that starts anew."""
 
 import dataclasses
+import fcntl
 import importlib
+import json
 import os
+import pathlib
 import random
 import sys
 
@@ -38,21 +41,29 @@ def embedded_data(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory, embedded_data):
-    """Give a room's TINY run, trained, evaluated and exported once for all tests."""
-    runs_dir, done = tmp_path_factory.mktemp("runs"), {}
+    """Give a room's TINY run, trained, evaluated and exported once for all tests.
+
+    Tests that run side by side share it: who comes first makes it, the others wait.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
     def finished(room):
-        if room not in done:
-            part = {
-                name: importlib.import_module(f"{room}.{name}")
-                for name in ("config", "train", "evaluate", "export")
-            }
-            config = dataclasses.replace(part["config"].TINY, data_dir=embedded_data)
-            options = flags.RunOptions(runs_dir=runs_dir)
-            run_dir = part["train"].train(config, options)["run_dir"]
-            part["evaluate"].evaluate(run_dir)
-            part["export"].export(run_dir)
-            done[room] = config, run_dir
-        return done[room]
+        part = {
+            name: importlib.import_module(f"{room}.{name}")
+            for name in ("config", "train", "evaluate", "export")
+        }
+        done = shared / f"finished-{room}.json"
+        with open(shared / f"finished-{room}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                config = dataclasses.replace(part["config"].TINY, data_dir=embedded_data)
+                options = flags.RunOptions(runs_dir=shared / "runs")
+                run_dir = part["train"].train(config, options)["run_dir"]
+                part["evaluate"].evaluate(run_dir)
+                part["export"].export(run_dir)
+                done.write_text(json.dumps([embedded_data, str(run_dir)]))
+        data_dir, run_dir = json.loads(done.read_text())
+        return dataclasses.replace(part["config"].TINY, data_dir=data_dir), pathlib.Path(run_dir)
 
     return finished
