@@ -7,18 +7,27 @@ from typing import Any
 import keras
 from keras import ops
 
+from attention_apps.attention.adaptive_span import AdaptiveSpan
+from attention_apps.attention.algorithms.choices import Algorithm, Dense, Linear, LowRank
 from attention_apps.attention.algorithms.dense import dense_attention
+from attention_apps.attention.algorithms.linear import linear_weights
+from attention_apps.attention.algorithms.low_rank import low_rank_weights
+from attention_apps.attention.cached_steps import CachedSteps
+from attention_apps.attention.choosing import Call, choose_algorithm, run_algorithm
 from attention_apps.attention.folding import FoldedAxes
+from attention_apps.attention.hard import gumbel_noise
 from attention_apps.attention.masking import attendable, merge_masks, with_axes
 from attention_apps.attention.masks import causal, end_aligned_positions, window
 from attention_apps.attention.mechanism import Mechanism
+from attention_apps.attention.multi_scale import MultiScale
 from attention_apps.attention.predicted_window import PredictedWindow
-from attention_apps.attention.reporting import report
+from attention_apps.attention.reporting import is_listened, report
+from attention_apps.attention.score_shaping import qk_norm, qk_norm_weights
 from attention_apps.attention.scoring import SCORINGS, add_declared
 
 
 @keras.saving.register_keras_serializable("attention_apps")
-class MultiHeadAttention(keras.layers.MultiHeadAttention):
+class MultiHeadAttention(CachedSteps, keras.layers.MultiHeadAttention):
     """Multi-head attention: Keras's layer plus the choice of a mechanism.
 
     Args:
@@ -55,25 +64,48 @@ class MultiHeadAttention(keras.layers.MultiHeadAttention):
     ) -> None:
         super().__init__(num_heads, key_dim, **kwargs)
         self.mechanism = mechanism or Mechanism()
+        # Made here and not when the module is read, so that the global seed counts.
+        self._noise_seed = (
+            keras.random.SeedGenerator(self.seed) if self.mechanism.normalizer.draws else None
+        )
 
     def build(self, query_shape: Any, value_shape: Any, key_shape: Any = None) -> None:
         """Create the projections and what the scoring learns."""
         super().build(query_shape, value_shape, key_shape)
         if len(query_shape) != 3 and not self._is_plain():
             raise ValueError(
-                "Attention over several axes takes scores and masks but no scope or positions. "
+                "Attention over several axes takes scores and masks but no scope, no positions "
+                "and no algorithm but dense. "
                 f"Received: query of rank {len(query_shape)}, mechanism={self.mechanism}"
             )
-        scoring, scope = SCORINGS[self.mechanism.scoring], self.mechanism.scope
-        self._score_weights = add_declared(self, scoring.weights(self.num_heads, self.key_dim))
+        sizes = (self.num_heads, self.key_dim)
+        mechanism = self.mechanism
+        scope, position, algorithm = mechanism.scope, mechanism.position, mechanism.algorithm
+        self._score_weights = add_declared(self, SCORINGS[mechanism.scoring].weights(*sizes))
         self._scope_weights = (
-            add_declared(self, scope.weights(self.num_heads, self.key_dim))
-            if isinstance(scope, PredictedWindow)
+            add_declared(self, scope.weights(*sizes))
+            if isinstance(scope, PredictedWindow | AdaptiveSpan)
             else {}
         )
+        self._position_weights = add_declared(self, position.weights(*sizes)) if position else {}
+        self._norm_weights = (
+            add_declared(self, qk_norm_weights(self.key_dim)) if mechanism.qk_norm else {}
+        )
+        self._algorithm_weights: dict[str, Any] = {}
+        if isinstance(algorithm, LowRank):
+            declared = low_rank_weights(algorithm.rank, algorithm.length)
+            self._algorithm_weights = add_declared(self, declared)
+        elif isinstance(algorithm, Linear):
+            declared = linear_weights(algorithm.features, self.key_dim)
+            self._algorithm_weights = add_declared(self, declared, trainable=False)
 
     def _is_plain(self) -> bool:
-        return self.mechanism.attends_everywhere and self.mechanism.position is None
+        mechanism = self.mechanism
+        return (
+            mechanism.attends_everywhere
+            and mechanism.position is None
+            and mechanism.algorithm.name in ("auto", "dense")
+        )
 
     def call(
         self,
@@ -92,36 +124,118 @@ class MultiHeadAttention(keras.layers.MultiHeadAttention):
         """Attend; see the class."""
         if key is None:
             key = value
-        mask = self._compute_attention_mask(
-            query,
-            value,
+        call = Call(
+            lengths=(query.shape[1], value.shape[1]),
+            causal=use_causal_mask,
+            scope=window(self._sliding_window) if self._sliding_window is not None else None,
             query_mask=query_mask,
-            value_mask=value_mask,
-            key_mask=key_mask,
-            attention_mask=attention_mask,
-            use_causal_mask=use_causal_mask,
+            key_mask=merge_masks(value_mask, key_mask),
+            has_dense_mask=attention_mask is not None,
+            has_score_bias=score_bias is not None,
+            drops=bool(training) and self.dropout > 0.0,
+            is_overridden=self._is_overridden() or len(query.shape) != 3,
         )
-        attendable_keys = merge_masks(value_mask, key_mask)
-        if attention_mask is not None and len(query.shape) == 3:
-            attendable_keys = ops.any(mask, axis=tuple(range(1, len(mask.shape) - 1)))
+        algorithm = choose_algorithm(self.mechanism, call)
+        is_dense = isinstance(algorithm, Dense) and not isinstance(self.mechanism.scope, MultiScale)
+        mask, attendable_keys = None, call.key_mask
+        if is_dense:
+            mask = self._compute_attention_mask(
+                query,
+                value,
+                query_mask=query_mask,
+                value_mask=value_mask,
+                key_mask=key_mask,
+                attention_mask=attention_mask,
+                use_causal_mask=use_causal_mask,
+            )
+            if attention_mask is not None and len(query.shape) == 3:
+                attendable_keys = ops.any(mask, axis=tuple(range(1, len(mask.shape) - 1)))
         if attendable_keys is not None:
             same = key is value
             value = attendable(value, attendable_keys)
             key = value if same else attendable(key, attendable_keys)
         if query_mask is not None:
             query = attendable(query, query_mask)
-        # A subclass may override the method with Keras's own arguments alone.
-        biased = {} if score_bias is None else {"score_bias": score_bias}
-        context, weights = self._compute_attention(
-            self.query_dense(query),
-            self.key_dense(key),
-            self.value_dense(value),
-            mask,
-            training,
-            **biased,
-        )
+        projected = self.query_dense(query), self.key_dense(key), self.value_dense(value)
+        if is_dense:
+            # A subclass may override the method with Keras's own arguments alone.
+            biased = {} if score_bias is None else {"score_bias": score_bias}
+            context, weights = self._compute_attention(*projected, mask, training, **biased)
+        else:
+            wanted = return_attention_scores or is_listened()
+            context, weights = self._attend_by(algorithm, call, *projected, training, wanted)
+        self._penalize_scope(training)
         output = self._finish(query, context)
         return (output, weights) if return_attention_scores else output
+
+    def _is_overridden(self) -> bool:
+        ours = MultiHeadAttention._compute_attention
+        return type(self)._compute_attention is not ours
+
+    def _penalize_scope(self, training: bool | None) -> None:
+        scope = self.mechanism.scope
+        if training and isinstance(scope, AdaptiveSpan) and scope.penalty:
+            self.add_loss(scope.loss(self._scope_weights["span"]))
+
+    def _attend_by(
+        self,
+        algorithm: Algorithm,
+        call: Call,
+        query: Any,
+        key: Any,
+        value: Any,
+        training: bool | None,
+        wanted: bool,
+    ) -> tuple[Any, Any]:
+        """Attend by an algorithm that holds no matrix; its weights are computed when wanted."""
+        query_positions, key_positions = end_aligned_positions(
+            ops.shape(query)[1], ops.shape(key)[1]
+        )
+        query, key = (
+            self._placed(query, "query", query_positions),
+            self._placed(key, "key", key_positions),
+        )
+        context, weights = run_algorithm(
+            self.mechanism,
+            algorithm,
+            call,
+            query,
+            key,
+            value,
+            weights=self._learned(),
+            wanted=wanted,
+            dropout=self._dropping(training),
+            noise=self._drawing(training),
+        )
+        if weights is not None:
+            report(self, weights)
+        return context, weights
+
+    def _learned(self) -> dict[str, dict[str, Any]]:
+        return {
+            "score_weights": self._score_weights,
+            "scope_weights": self._scope_weights,
+            "position_weights": self._position_weights,
+            "algorithm_weights": self._algorithm_weights,
+        }
+
+    def _dropping(self, training: bool | None) -> Any:
+        if self.dropout > 0.0:
+            return lambda weights: self._dropout_layer(weights, training=training)
+        return None
+
+    def _drawing(self, training: bool | None) -> Any:
+        if training and self._noise_seed is not None:
+            return lambda shape: gumbel_noise(shape, self._noise_seed)
+        return None
+
+    def _placed(self, vectors: Any, role: str, positions: Any) -> Any:
+        """Projected queries or keys, brought to one length and turned by their positions."""
+        if self.mechanism.qk_norm:
+            vectors = qk_norm(vectors, self._norm_weights[f"{role}_gain"])
+        if self.mechanism.position is not None and positions is not None:
+            vectors = self.mechanism.position.rotate(vectors, positions)
+        return vectors
 
     def _compute_attention_mask(
         self,
@@ -172,15 +286,20 @@ class MultiHeadAttention(keras.layers.MultiHeadAttention):
             attention_mask = merge_masks(
                 attention_mask, causal().dense(query.shape[1], key.shape[1])
             )
-        if self.mechanism.position is not None:
+        if len(query.shape) == 4:
             query_positions, key_positions = end_aligned_positions(
                 ops.shape(query)[1], ops.shape(key)[1]
             )
-            query = self.mechanism.position.rotate(query, query_positions)
-            key = self.mechanism.position.rotate(key, key_positions)
-        if len(query.shape) == 4:
-            mask = self._with_heads_axis(attention_mask)
-            return self._attend(query, key, value, mask, training, score_bias)
+            return self._attend(
+                self._placed(query, "query", query_positions),
+                self._placed(key, "key", key_positions),
+                value,
+                self._with_heads_axis(attention_mask),
+                training,
+                score_bias,
+                key_positions[None] - query_positions[:, None],
+            )
+        query, key = self._placed(query, "query", None), self._placed(key, "key", None)
         if score_bias is not None:
             raise ValueError(
                 "A bias of scores needs queries and keys of one axis. "
@@ -196,6 +315,7 @@ class MultiHeadAttention(keras.layers.MultiHeadAttention):
         mask: Any,
         training: bool | None,
         score_bias: Any = None,
+        distances: Any = None,
     ) -> tuple[Any, Any]:
         context, weights = dense_attention(
             query,
@@ -206,9 +326,10 @@ class MultiHeadAttention(keras.layers.MultiHeadAttention):
             score_bias=score_bias,
             score_weights=self._score_weights,
             scope_weights=self._scope_weights,
-            dropout=(lambda weights: self._dropout_layer(weights, training=training))
-            if self.dropout > 0.0
-            else None,
+            position_weights=self._position_weights,
+            distances=distances,
+            dropout=self._dropping(training),
+            noise=self._drawing(training),
         )
         report(self, weights)
         return context, weights
@@ -234,94 +355,12 @@ class MultiHeadAttention(keras.layers.MultiHeadAttention):
             axes.unfold_weights(weights, outer, query_axes, key_axes),
         )
 
-    def project(self, value: Any, key: Any = None, key_mask: Any = None) -> dict[str, Any]:
-        """Project keys and values once, for decoding that attends to them at every step.
-
-        Args:
-            value: `(batch, key, dim)`.
-            key: `(batch, key, dim)`, by default `value`.
-            key_mask: `(batch, key)` booleans, True = may attend.
-
-        Returns:
-            `key` `(batch, key, heads, dim)` and `value` `(batch, key, heads, value dim)`.
-        """
-        key = value if key is None else key
-        if key_mask is not None:
-            key, value = attendable(key, key_mask), attendable(value, key_mask)
-        return {"key": self.key_dense(key), "value": self.value_dense(value)}
-
-    def empty_cache(self, batch_size: Any, max_length: int) -> dict[str, Any]:
-        """A cache of keys and values for `max_length` positions.
-
-        Args:
-            batch_size: number of rows, an int or a scalar tensor.
-            max_length: number of positions.
-
-        Returns:
-            `key` and `value` of shape `(batch, max_length, heads, dim)`, zeros.
-        """
-        shape = (batch_size, max_length, self.num_heads)
-        return {
-            "key": ops.zeros((*shape, self.key_dim), dtype=self.compute_dtype),
-            "value": ops.zeros((*shape, self.value_dim), dtype=self.compute_dtype),
-        }
-
-    def step(self, query: Any, cache: dict[str, Any], position: Any) -> tuple[Any, Any, Any]:
-        """Causal self-attention of one new position over a cache.
-
-        Args:
-            query: `(batch, 1, dim)`, the new position.
-            cache: as `empty_cache` gives it, filled up to `position`.
-            position: index of the new position, a scalar.
-
-        Returns:
-            Output `(batch, 1, dim)`, the cache with the new position, and the weights
-            `(batch, heads, 1, max_length)`.
-        """
-        self._refuse_prediction_in_one_sequence()
-        start = (0, position, 0, 0)
-        query_positions = ops.reshape(ops.cast(position, "int32"), (1,))
-        key_positions = ops.arange(cache["key"].shape[1], dtype="int32")
-        projected_query, new_key = self.query_dense(query), self.key_dense(query)
-        if self.mechanism.position is not None:
-            projected_query = self.mechanism.position.rotate(projected_query, query_positions)
-            new_key = self.mechanism.position.rotate(new_key, query_positions)
-        cache = {
-            "key": ops.slice_update(cache["key"], start, new_key),
-            "value": ops.slice_update(cache["value"], start, self.value_dense(query)),
-        }
-        scope = causal() if self.mechanism.mask is None else self.mechanism.mask & causal()
-        mask = scope.allowed(query_positions[:, None], key_positions[None, :])
-        context, weights = self._attend(
-            projected_query, cache["key"], cache["value"], mask[None, None], False
-        )
-        return self._finish(query, context), cache, weights
-
     def _refuse_prediction_in_one_sequence(self) -> None:
         if self.mechanism.predicts_scope:
             raise ValueError(
                 "local-p predicts a place in another sequence; in its own a query knows its place. "
                 f"Received: causal attention with {self.mechanism.scope}. Use window:SIZE."
             )
-
-    def attend(
-        self, query: Any, projected: dict[str, Any], key_mask: Any = None
-    ) -> tuple[Any, Any]:
-        """Cross-attention to keys and values that `project` gave.
-
-        Args:
-            query: `(batch, query, dim)`.
-            projected: `key` and `value`, `(batch, key, heads, dim)`.
-            key_mask: `(batch, key)` booleans, True = may attend.
-
-        Returns:
-            Output `(batch, query, dim)` and the weights `(batch, heads, query, key)`.
-        """
-        mask = None if key_mask is None else key_mask[:, None, None, :]
-        context, weights = self._attend(
-            self.query_dense(query), projected["key"], projected["value"], mask, False
-        )
-        return self._finish(query, context), weights
 
     def _finish(self, query: Any, context: Any) -> Any:
         return self.output_dense(context * self._gate_dense(query) if self._use_gate else context)

@@ -28,6 +28,11 @@ def listening(listener: Listener) -> Iterator[None]:
         _listeners.reset(token)
 
 
+def is_listened() -> bool:
+    """Whether anybody listens, so that weights must be computed that are not needed otherwise."""
+    return bool(_listeners.get())
+
+
 def report(layer: Any, weights: Any) -> None:
     """Tell whoever listens that `layer` attended with `weights`; costs nothing when nobody does.
 

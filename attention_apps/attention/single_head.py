@@ -7,11 +7,15 @@ from typing import Any
 import keras
 from keras import ops
 
+from attention_apps.attention.adaptive_span import AdaptiveSpan
+from attention_apps.attention.hard import gumbel_noise
 from attention_apps.attention.masking import attendable, merge_masks
 from attention_apps.attention.masks import causal
 from attention_apps.attention.mechanism import Mechanism
-from attention_apps.attention.normalizers import masked_softmax
+from attention_apps.attention.multi_scale import MultiScale
+from attention_apps.attention.normalizers import Softmax
 from attention_apps.attention.reporting import report
+from attention_apps.attention.score_shaping import soft_cap
 from attention_apps.attention.scoring import SCORINGS, add_declared
 
 
@@ -26,12 +30,24 @@ class _SingleHead(keras.layers.Layer):
                 "A layer without projections has no heads to turn and takes no rotary positions. "
                 f"Received: mechanism={mechanism}. Use MultiHeadAttention."
             )
+        if mechanism is not None and (
+            mechanism.algorithm.name not in ("auto", "dense")
+            or isinstance(mechanism.scope, AdaptiveSpan | MultiScale)
+            or mechanism.qk_norm
+        ):
+            raise ValueError(
+                "A layer without projections attends densely with one head: it takes no spans, no "
+                "scales, no QK-norm and no other algorithm. "
+                f"Received: mechanism={mechanism}. Use MultiHeadAttention."
+            )
         if mechanism is not None and mechanism.predicts_scope:
             raise ValueError(
                 "A layer without projections has no heads to predict a place and takes no local-p. "
                 f"Received: mechanism={mechanism}. Use MultiHeadAttention or StepwiseAttention."
             )
         self.mechanism = mechanism
+        draws = mechanism is not None and mechanism.normalizer.draws
+        self._noise_seed = keras.random.SeedGenerator() if draws else None
 
     def build(self, input_shape: Any) -> None:
         """Create what the scoring learns."""
@@ -45,7 +61,9 @@ class _SingleHead(keras.layers.Layer):
         if self.mechanism is None:
             return super()._calculate_scores(query, key)
         score = SCORINGS[self.mechanism.scoring]
-        return score(query[:, :, None], key[:, :, None], **self._score_weights)[:, 0]
+        scores = score(query[:, :, None], key[:, :, None], **self._score_weights)[:, 0]
+        cap = self.mechanism.soft_cap
+        return scores if cap is None else soft_cap(scores, cap)
 
     def _calculate_score_mask(self, scores: Any, v_mask: Any, use_causal_mask: bool) -> Any:
         """AND the key mask and the causal mask, which is aligned to the end of the keys."""
@@ -66,7 +84,11 @@ class _SingleHead(keras.layers.Layer):
         """Normalise the scores, report the weights, and return context and weights."""
         if scores_mask is not None and len(scores_mask.shape) == 2:
             scores_mask = ops.expand_dims(scores_mask, axis=-2)
-        weights = masked_softmax(scores, scores_mask)
+        normalizer = Softmax() if self.mechanism is None else self.mechanism.normalizer
+        noise = None
+        if training and self._noise_seed is not None:
+            noise = gumbel_noise(ops.shape(scores), self._noise_seed)
+        weights = normalizer(scores, scores_mask, noise)
         report(self, weights[..., None, :, :])
         applied = weights
         if training and self.dropout > 0:
