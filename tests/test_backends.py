@@ -127,8 +127,52 @@ np.savez(sys.argv[1], **answers)
 """
 
 
+MECHANISMS = """
+import sys
+import numpy as np
+import keras
+from keras import ops
+from attention_apps.attention.layers import MultiHeadAttention
+from attention_apps.attention.mechanism import parse_mechanism
+
+rng = np.random.default_rng(0)
+answers = {}
+x = rng.normal(size=(2, 70, 6)).astype("float32")
+mask = np.ones((2, 70), bool)
+mask[1, 50:] = False
+for text in (
+    "sparsemax", "top-k:3", "hard", "qk-norm+soft-cap:3", "alibi", "relative-bias:20",
+    "relative-keys:3", "rotary-yarn:4", "chunked:16+relative-bias+soft-cap:2", "local+window:9",
+    "blocks:8+window:9+global:2+random:1:8:80", "span:20", "local+span:20", "low-rank:8:80",
+    "linear:32", "multi-scale:2",
+):
+    inputs, key_mask = keras.Input((70, 6)), keras.Input((70,), dtype="bool")
+    layer = MultiHeadAttention(2, 4, mechanism=parse_mechanism(text))
+    output = layer(
+        inputs, inputs, key_mask=key_mask, use_causal_mask="low-rank" not in text
+    )
+    model = keras.Model([inputs, key_mask], output)
+    model.set_weights([rng.normal(size=w.shape) * 0.5 for w in model.get_weights()])
+    answers[f"{text} output"] = ops.convert_to_numpy(model([x, mask]))
+    _, weights = layer(
+        x, x, key_mask=mask, use_causal_mask="low-rank" not in text, return_attention_scores=True
+    )
+    answers[f"{text} weights"] = ops.convert_to_numpy(weights)
+    # One step of training passes every gradient, compiled.
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    model.train_on_batch([x, mask], np.cos(np.arange(70 * 6)).reshape(1, 70, 6).repeat(2, 0))
+    for index, weight in enumerate(model.get_weights()):
+        answers[f"{text} weight {index}"] = weight
+np.savez(sys.argv[1], **answers)
+"""
+
+
 @pytest.mark.verify
-@pytest.mark.parametrize("compute", [TRANSLATION, RECOMMENDATION], ids=["translation", "recommend"])
+@pytest.mark.parametrize(
+    "compute",
+    [TRANSLATION, RECOMMENDATION, MECHANISMS],
+    ids=["translation", "recommend", "mechanisms"],
+)
 def test_jax_gives_the_numbers_of_tensorflow(tmp_path, compute):
     answers = {}
     for backend in ("tensorflow", "jax"):

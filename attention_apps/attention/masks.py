@@ -11,7 +11,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
+
+Span = tuple[np.ndarray, np.ndarray]
 
 
 def end_aligned_positions(query_length: Any, key_length: Any) -> tuple[Any, Any]:
@@ -55,6 +58,22 @@ class Mask:
         """
         query_positions, key_positions = end_aligned_positions(query_length, key_length)
         return self.allowed(query_positions[:, None], key_positions[None, :])
+
+    def reach(self) -> tuple[int | None, int | None]:
+        """How far a query may look at most: positions behind it and ahead of it, None = any."""
+        return None, None
+
+    def touches(self, query_span: Span, key_span: Span) -> np.ndarray:
+        """Tell whether a query and a key of two spans of positions may meet; True when in doubt.
+
+        Args:
+            query_span: first and last positions of queries, integers.
+            key_span: first and last positions of keys, integers, broadcastable against the former.
+
+        Returns:
+            Booleans of the broadcast shape.
+        """
+        return np.ones(np.broadcast_shapes(query_span[0].shape, key_span[0].shape), bool)
 
     def draw(self, query_length: int = 12, key_length: int | None = None) -> str:
         """Draw the mask with a line per query and a sign per key.
@@ -114,6 +133,14 @@ class Causal(Mask):
         """See `Mask.allowed`."""
         return ops.less_equal(key_positions, query_positions)
 
+    def reach(self) -> tuple[int | None, int | None]:
+        """See `Mask.reach`."""
+        return None, 0
+
+    def touches(self, query_span: Span, key_span: Span) -> np.ndarray:
+        """See `Mask.touches`."""
+        return key_span[0] <= query_span[1]
+
     def __str__(self) -> str:
         """Write the expression that builds this mask."""
         return "causal()"
@@ -136,6 +163,15 @@ class Window(Mask):
     def allowed(self, query_positions: Any, key_positions: Any) -> Any:
         """See `Mask.allowed`."""
         return ops.less(ops.abs(query_positions - key_positions), self.size)
+
+    def reach(self) -> tuple[int | None, int | None]:
+        """See `Mask.reach`."""
+        return self.size - 1, self.size - 1
+
+    def touches(self, query_span: Span, key_span: Span) -> np.ndarray:
+        """See `Mask.touches`."""
+        gap = np.maximum(key_span[0] - query_span[1], query_span[0] - key_span[1])
+        return gap < self.size
 
     def __str__(self) -> str:
         """Write the expression that builds this mask."""
@@ -162,6 +198,10 @@ class GlobalTokens(Mask):
     def allowed(self, query_positions: Any, key_positions: Any) -> Any:
         """See `Mask.allowed`."""
         return ops.less(query_positions, self.count) | ops.less(key_positions, self.count)
+
+    def touches(self, query_span: Span, key_span: Span) -> np.ndarray:
+        """See `Mask.touches`."""
+        return (query_span[0] < self.count) | (key_span[0] < self.count)
 
     def __str__(self) -> str:
         """Write the expression that builds this mask."""
@@ -200,6 +240,15 @@ class Both(_Compound):
             self.right.allowed(query_positions, key_positions),
         )
 
+    def reach(self) -> tuple[int | None, int | None]:
+        """See `Mask.reach`."""
+        behind, ahead = zip(self.left.reach(), self.right.reach(), strict=True)
+        return _nearer(*behind), _nearer(*ahead)
+
+    def touches(self, query_span: Span, key_span: Span) -> np.ndarray:
+        """See `Mask.touches`."""
+        return self.left.touches(query_span, key_span) & self.right.touches(query_span, key_span)
+
     def __str__(self) -> str:
         """Write the expression that builds this mask."""
         return f"({self.left} & {self.right})"
@@ -220,6 +269,15 @@ class Either(_Compound):
             self.right.allowed(query_positions, key_positions),
         )
 
+    def reach(self) -> tuple[int | None, int | None]:
+        """See `Mask.reach`."""
+        behind, ahead = zip(self.left.reach(), self.right.reach(), strict=True)
+        return _farther(*behind), _farther(*ahead)
+
+    def touches(self, query_span: Span, key_span: Span) -> np.ndarray:
+        """See `Mask.touches`."""
+        return self.left.touches(query_span, key_span) | self.right.touches(query_span, key_span)
+
     def __str__(self) -> str:
         """Write the expression that builds this mask."""
         return f"({self.left} | {self.right})"
@@ -239,6 +297,14 @@ class Not(_Compound):
     def __str__(self) -> str:
         """Write the expression that builds this mask."""
         return f"~{self.mask}"
+
+
+def _nearer(one: int | None, other: int | None) -> int | None:
+    return other if one is None else one if other is None else min(one, other)
+
+
+def _farther(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else max(one, other)
 
 
 def everything() -> Mask:

@@ -7,66 +7,85 @@ from typing import Any
 
 import keras
 
-from attention_apps.attention.masks import Everything, Mask, Window
-from attention_apps.attention.normalizers import NORMALIZERS
-from attention_apps.attention.positions import Rotary
+from attention_apps.attention.adaptive_span import AdaptiveSpan
+from attention_apps.attention.algorithms.choices import ALGORITHMS, Algorithm
+from attention_apps.attention.hard import Gumbel, Hard
+from attention_apps.attention.masks import Everything, Mask
+from attention_apps.attention.multi_scale import MultiScale
+from attention_apps.attention.normalizers import Normalizer, Softmax
 from attention_apps.attention.predicted_window import PredictedWindow
+from attention_apps.attention.refusals import refuse_what_does_not_fit
+from attention_apps.attention.rotary import Position
 from attention_apps.attention.scoring import SCORINGS
+from attention_apps.attention.sparse_normalizers import Sparsemax
+from attention_apps.attention.words import WORDS
 
-ALGORITHMS = ("dense",)
+Scope = Mask | PredictedWindow | AdaptiveSpan | MultiScale
+
+# Normalizers that need no argument; the others are given as objects, such as TopK(8).
+NORMALIZERS = {kind.name: kind for kind in (Softmax, Sparsemax, Hard, Gumbel)}
 
 
 @keras.saving.register_keras_serializable("attention_apps")
 @dataclass(frozen=True, kw_only=True)
 class Mechanism:
-    """How a layer attends: five choices.
+    """How a layer attends: five choices, and two that keep scores small.
 
     Attributes:
         scoring: how alike a query and a key are: `dot`, `scaled_dot`, `cosine`, `general`,
             `additive`, or `uniform`, the control that compares nothing.
-        normalizer: from scores to weights: `softmax`.
-        scope: who may attend to whom: a mask, or a `PredictedWindow` in another sequence.
-            Causality is no part of it: the block that needs it adds it.
-        position: `Rotary()` or None.
-        algorithm: `dense`, or `auto`, which takes the cheapest exact one.
+        normalizer: from scores to weights: `softmax`, `sparsemax`, `hard`, `gumbel`, or an object
+            such as `TopK(8)`.
+        scope: who may attend to whom: a mask; a `PredictedWindow` in another sequence; an
+            `AdaptiveSpan` or `MultiScale` heads in one. Causality is no part of it: the block that
+            needs it adds it.
+        position: `Rotary()`, `Alibi()`, `RelativeBias()`, `RelativeKeys()` or None.
+        algorithm: `auto`, which takes the cheapest exact one, `dense`, `chunked`, `local`,
+            `block_sparse`, `low_rank`, `linear`, or an object with its sizes such as
+            `Linear(256)`.
+        qk_norm: bring queries and keys to one length before they are scored.
+        soft_cap: keep scores between -soft_cap and soft_cap.
     """
 
     scoring: str = "scaled_dot"
-    normalizer: str = "softmax"
-    scope: Mask | PredictedWindow = field(default_factory=Everything)
-    position: Rotary | None = None
-    algorithm: str = "auto"
+    normalizer: Any = "softmax"
+    scope: Scope = field(default_factory=Everything)
+    position: Position | None = None
+    algorithm: Any = "auto"
+    qk_norm: bool = False
+    soft_cap: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
-        for choice, known in (
-            ("scoring", tuple(SCORINGS)),
-            ("normalizer", tuple(NORMALIZERS)),
-            ("algorithm", ("auto", *ALGORITHMS)),
+        for choice, known, kind in (
+            ("normalizer", NORMALIZERS, Normalizer),
+            ("algorithm", ALGORITHMS, Algorithm),
         ):
-            if getattr(self, choice) not in known:
+            given = getattr(self, choice)
+            if isinstance(given, str) and given in known:
+                object.__setattr__(self, choice, known[given]())
+            elif not isinstance(given, kind):
                 raise ValueError(
-                    f"`{choice}` must be one of {', '.join(known)}. "
-                    f"Received: {getattr(self, choice)!r}"
+                    f"`{choice}` must be one of {', '.join(known)}, or an object that holds its "
+                    f"numbers. Received: {given!r}"
                 )
-        if not isinstance(self.scope, Mask | PredictedWindow):
+        if self.scoring not in SCORINGS:
             raise ValueError(
-                "`scope` must be a mask such as window(128), or a PredictedWindow. "
-                f"Received: {self.scope!r}"
+                f"`scoring` must be one of {', '.join(SCORINGS)}. Received: {self.scoring!r}"
             )
-        if self.position is not None and not isinstance(self.position, Rotary):
-            raise ValueError(f"`position` must be Rotary() or None. Received: {self.position!r}")
-        if self.position is not None and self.scoring == "additive":
+        if not isinstance(self.scope, Scope):
             raise ValueError(
-                "Rotary positions act through the product of query and key, which additive scoring "
-                "does not form. Received: scoring='additive', position=Rotary(). "
-                "Choose another scoring or add positions to the embeddings."
+                "`scope` must be a mask such as window(128), a PredictedWindow, an AdaptiveSpan or "
+                f"MultiScale heads. Received: {self.scope!r}"
             )
-        if self.position is not None and self.predicts_scope:
+        if self.position is not None and not isinstance(self.position, Position):
             raise ValueError(
-                "Rotary positions compare places in one sequence, local-p predicts a place in "
-                f"another. Received: scope={self.scope}, position={self.position}. Choose one."
+                "`position` must be Rotary(), Alibi(), RelativeBias(), RelativeKeys() or None. "
+                f"Received: {self.position!r}"
             )
+        if self.soft_cap is not None and not self.soft_cap > 0:
+            raise ValueError(f"A soft cap is above 0. Received: soft_cap={self.soft_cap!r}")
+        refuse_what_does_not_fit(self)
 
     @property
     def attends_everywhere(self) -> bool:
@@ -84,14 +103,21 @@ class Mechanism:
         """Whether each query predicts where it looks."""
         return isinstance(self.scope, PredictedWindow)
 
+    @property
+    def weights_are_implied(self) -> bool:
+        """Whether the weights are what the output amounts to, not what it was computed with."""
+        return not self.algorithm.is_exact or isinstance(self.scope, MultiScale)
+
     def get_config(self) -> dict[str, Any]:
         """Return the choices in a form that JSON can hold."""
         return {
             "scoring": self.scoring,
-            "normalizer": self.normalizer,
+            "normalizer": keras.saving.serialize_keras_object(self.normalizer),
             "scope": keras.saving.serialize_keras_object(self.scope),
             "position": keras.saving.serialize_keras_object(self.position),
-            "algorithm": self.algorithm,
+            "algorithm": keras.saving.serialize_keras_object(self.algorithm),
+            "qk_norm": self.qk_norm,
+            "soft_cap": self.soft_cap,
         }
 
     @classmethod
@@ -99,9 +125,10 @@ class Mechanism:
         """Build the mechanism from what `get_config` returned."""
         return cls(
             **{
-                **config,
-                "scope": keras.saving.deserialize_keras_object(config["scope"]),
-                "position": keras.saving.deserialize_keras_object(config["position"]),
+                name: keras.saving.deserialize_keras_object(choice)
+                if isinstance(choice, dict)
+                else choice
+                for name, choice in config.items()
             }
         )
 
@@ -110,41 +137,41 @@ def parse_mechanism(text: str) -> Mechanism:
     """Read a mechanism from a command's flag: short names joined by `+`.
 
     `full` is the default mechanism; `cosine+rotary+window:16` is cosine scoring with rotary
-    positions in a window of 16.
+    positions in a window of 16. Masks add up: `window:16+global:2` allows what either allows.
 
     Args:
-        text: names joined by `+`: a scoring's name, `rotary`, `window:SIZE`, `local-p:SIZE`,
-            `full`.
+        text: words of `words.WORDS`, joined by `+`, numbers behind colons.
 
     Returns:
         The mechanism.
 
     Raises:
-        ValueError: when a name is unknown, a choice is made twice or the choices do not fit.
+        ValueError: when a word is unknown, a choice is made twice or the choices do not fit.
     """
     choices: dict[str, Any] = {}
+    masks: dict[str, Mask] = {}
     for word in text.split("+"):
-        name, _, argument = word.strip().partition(":")
-        choice: str
-        value: Any
-        if name in SCORINGS and not argument:
-            choice, value = "scoring", name
-        elif name == "rotary" and not argument:
-            choice, value = "position", Rotary()
-        elif name == "window" and argument.isdigit():
-            choice, value = "scope", Window(int(argument))
-        elif name == "local-p" and argument.isdigit():
-            choice, value = "scope", PredictedWindow(int(argument))
-        elif name == "full" and not argument:
-            choice, value = "scope", Everything()
-        else:
-            known = ", ".join(("full", *SCORINGS, "rotary", "window:SIZE", "local-p:SIZE"))
+        name, *numbers = word.strip().split(":")
+        if name not in WORDS:
+            known = ", ".join(str(word) for word in WORDS.values())
             raise ValueError(
                 f"An attention is named by words joined with '+': {known}. Received: {text!r}"
             )
-        if choice in choices:
+        choice = WORDS[name].choice
+        try:
+            value = WORDS[name].build(numbers)
+        except ValueError as error:
+            raise ValueError(f"{word.strip()}: {error} Received: {text!r}") from error
+        if choice in choices or name in masks or (choice == "mask" and "scope" in choices):
             raise ValueError(f"The {choice} of an attention can be chosen once. Received: {text!r}")
-        choices[choice] = value
+        if choice == "mask":
+            masks[name] = value
+        else:
+            choices[choice] = value
+    if masks and "scope" in choices:
+        raise ValueError(f"The scope of an attention can be chosen once. Received: {text!r}")
+    for mask in masks.values():
+        choices["scope"] = choices["scope"] | mask if "scope" in choices else mask
     return Mechanism(**choices)
 
 
@@ -152,10 +179,10 @@ def refuse_positions_across(mechanism: Mechanism) -> None:
     """Refuse a mechanism that compares positions, which two sequences do not share.
 
     Raises:
-        ValueError: for a window or rotary positions; a predicted window is none.
+        ValueError: for a mask, a span or positions; a predicted window and pooled keys are none.
     """
-    scoped = not (mechanism.attends_everywhere or mechanism.predicts_scope)
-    if scoped or mechanism.position is not None:
+    free = (Everything, PredictedWindow, MultiScale)
+    if not isinstance(mechanism.scope, free) or mechanism.position is not None:
         raise ValueError(
             "Cross-attention compares two sequences, whose positions mean different things: it "
             f"takes no window and no rotary positions. Received: cross_mechanism={mechanism}"

@@ -1,4 +1,4 @@
-"""Where a token stands: inside attention (rotary) or added to embeddings (sinusoidal, learned).
+"""Where a token stands, added to embeddings: sinusoidal and learned vectors.
 
 Angles are computed in float32 whatever the policy: bfloat16 cannot tell position 257 from 258.
 """
@@ -6,67 +6,14 @@ Angles are computed in float32 whatever the policy: bfloat16 cannot tell positio
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import keras
 from keras import ops
 
+from attention_apps.attention.rotary import Rotary
 
-@keras.saving.register_keras_serializable("attention_apps")
-@dataclass(frozen=True)
-class Rotary:
-    """Rotate queries and keys by an angle that grows with their position.
-
-    Pair `(x_i, x_{i + dim/2})` is turned by `position * max_wavelength^(-2i/dim)`, so that the
-    product of a query and a key depends on their distance alone.
-
-    Reference: Su et al. 2021, "RoFormer: Enhanced Transformer with Rotary Position Embedding"
-    (pairs taken from the two halves, as in GPT-NeoX).
-    """
-
-    max_wavelength: float = 10000.0
-
-    def rotate(self, vectors: Any, positions: Any) -> Any:
-        """Turn every vector by the angles of its position.
-
-        Args:
-            vectors: `(batch, length, heads, dim)`, `dim` even.
-            positions: `(length,)` integers.
-
-        Returns:
-            The turned vectors, of the same shape and type.
-
-        Raises:
-            ValueError: when `dim` is odd.
-        """
-        dim = vectors.shape[-1]
-        if dim % 2:
-            raise ValueError(
-                "Rotary positions turn pairs and need an even size of each head. "
-                f"Received: key_dim={dim}"
-            )
-        half = dim // 2
-        frequencies = ops.exp(
-            ops.arange(half, dtype="float32") * (-2.0 * math.log(self.max_wavelength) / dim)
-        )
-        angles = ops.cast(positions, "float32")[:, None, None] * frequencies
-        cosine, sine = ops.cos(angles), ops.sin(angles)
-        wide = ops.cast(vectors, "float32")
-        first, second = wide[..., :half], wide[..., half:]
-        turned = ops.concatenate(
-            [first * cosine - second * sine, second * cosine + first * sine], axis=-1
-        )
-        return ops.cast(turned, vectors.dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that build this object again."""
-        return asdict(self)
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Rotary:
-        """Build the object from what `get_config` returned."""
-        return cls(**config)
+__all__ = ["LearnedPositions", "Rotary", "SinusoidalPositions", "sinusoidal_positions"]
 
 
 def sinusoidal_positions(positions: Any, dim: int, max_wavelength: float = 10000.0) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 Listener = Callable[[Any, Any], None]
 
+_state_listeners: ContextVar[tuple[Listener, ...]] = ContextVar("state_listeners", default=())
 _listeners: ContextVar[tuple[Listener, ...]] = ContextVar("attention_listeners", default=())
 
 
@@ -28,6 +29,11 @@ def listening(listener: Listener) -> Iterator[None]:
         _listeners.reset(token)
 
 
+def is_listened() -> bool:
+    """Whether anybody listens, so that weights must be computed that are not needed otherwise."""
+    return bool(_listeners.get())
+
+
 def report(layer: Any, weights: Any) -> None:
     """Tell whoever listens that `layer` attended with `weights`; costs nothing when nobody does.
 
@@ -37,3 +43,32 @@ def report(layer: Any, weights: Any) -> None:
     """
     for listener in _listeners.get():
         listener(layer, weights)
+
+
+@contextmanager
+def hearing_states(listener: Listener) -> Iterator[None]:
+    """Let `listener` hear what every block gives inside the `with` block.
+
+    Args:
+        listener: called as `listener(block, states)` with states `(batch, length, dim)`.
+    """
+    token = _state_listeners.set((*_state_listeners.get(), listener))
+    try:
+        yield
+    finally:
+        _state_listeners.reset(token)
+
+
+def report_states(block: Any, states: Any) -> Any:
+    """Tell whoever listens what `block` gives, and give it on.
+
+    Args:
+        block: the layer.
+        states: `(batch, length, dim)`.
+
+    Returns:
+        The states, untouched.
+    """
+    for listener in _state_listeners.get():
+        listener(block, states)
+    return states

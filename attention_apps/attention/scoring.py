@@ -16,18 +16,21 @@ from keras import ops
 WeightSpec = tuple[tuple[int, ...], Any]
 
 
-def add_declared(layer: Any, declared: Mapping[str, WeightSpec]) -> dict[str, Any]:
+def add_declared(
+    layer: Any, declared: Mapping[str, WeightSpec], *, trainable: bool = True
+) -> dict[str, Any]:
     """Give a layer the weights that a scoring or a scope declares.
 
     Args:
         layer: the Keras layer that will own them.
         declared: for every weight its name, shape and Keras initialiser.
+        trainable: whether training changes them.
 
     Returns:
         The variables by name.
     """
     return {
-        name: layer.add_weight(name=name, shape=shape, initializer=initializer)
+        name: layer.add_weight(name=name, shape=shape, initializer=initializer, trainable=trainable)
         for name, (shape, initializer) in declared.items()
     }
 
@@ -40,9 +43,15 @@ def _inner_products(query: Any, key: Any) -> Any:
 
 
 class Scoring:
-    """A scoring function of queries and keys."""
+    """A scoring function of queries and keys.
+
+    Attributes:
+        name: by which a flag chooses it.
+        is_product: whether scores are products of what `factors` gives.
+    """
 
     name: ClassVar[str]
+    is_product: ClassVar[bool] = False
 
     def weights(self, num_heads: int, key_dim: int) -> Mapping[str, WeightSpec]:
         """What this scoring learns.
@@ -69,27 +78,52 @@ class Scoring:
         """
         raise TypeError(f"{type(self).__name__} must define `__call__`.")
 
+    def factors(self, query: Any, key: Any, **weights: Any) -> tuple[Any, Any]:
+        """Vectors whose plain products are the scores, where `is_product`.
+
+        Args:
+            query: `(batch, query, heads, dim)`.
+            key: `(batch, key, heads, dim)`.
+            **weights: the learned weights, by the names that `weights` gave.
+
+        Returns:
+            Queries and keys of the same shapes.
+        """
+        raise TypeError(f"Scores of {self.name} are no products.")
+
 
 class Dot(Scoring):
     """`q . k` (Luong et al. 2015, "Effective Approaches to Attention-based NMT", dot)."""
 
     name = "dot"
+    is_product = True
 
     def __call__(self, query: Any, key: Any) -> Any:  # type: ignore[override]
         """See `Scoring.__call__`."""
         return _inner_products(query, key)
+
+    def factors(self, query: Any, key: Any) -> tuple[Any, Any]:  # type: ignore[override]
+        """See `Scoring.factors`."""
+        return query, key
 
 
 class ScaledDot(Scoring):
     """`q . k / sqrt(dim)` (Vaswani et al. 2017, "Attention Is All You Need")."""
 
     name = "scaled_dot"
+    is_product = True
 
     def __call__(self, query: Any, key: Any) -> Any:  # type: ignore[override]
         """See `Scoring.__call__`."""
         # The query is scaled before the product, so that the product stays in range.
         scale = ops.cast(1.0 / math.sqrt(query.shape[-1]), query.dtype)
         return _inner_products(query * scale, key)
+
+    def factors(self, query: Any, key: Any) -> tuple[Any, Any]:  # type: ignore[override]
+        """See `Scoring.factors`."""
+        # Half of the scale each: random features err the least where both are as long.
+        scale = ops.cast(query.shape[-1] ** -0.25, query.dtype)
+        return query * scale, key * scale
 
 
 class Cosine(Scoring):
@@ -99,6 +133,7 @@ class Cosine(Scoring):
     """
 
     name = "cosine"
+    is_product = True
 
     def weights(self, num_heads: int, key_dim: int) -> Mapping[str, WeightSpec]:
         """See `Scoring.weights`."""
@@ -111,11 +146,17 @@ class Cosine(Scoring):
         temperature = ops.exp(ops.minimum(log_temperature, math.log(100.0)))
         return cosines * ops.cast(temperature, cosines.dtype)[:, None, None]
 
+    def factors(self, query: Any, key: Any, *, log_temperature: Any) -> tuple[Any, Any]:  # type: ignore[override]
+        """See `Scoring.factors`."""
+        temperature = ops.exp(ops.minimum(log_temperature, math.log(100.0)))
+        return _unit_length(query) * ops.cast(temperature, query.dtype)[:, None], _unit_length(key)
+
 
 class General(Scoring):
     """`q W_h k`, one matrix per head (Luong et al. 2015, general)."""
 
     name = "general"
+    is_product = True
 
     def weights(self, num_heads: int, key_dim: int) -> Mapping[str, WeightSpec]:
         """See `Scoring.weights`."""
@@ -125,6 +166,10 @@ class General(Scoring):
         """See `Scoring.__call__`."""
         kernel = ops.cast(score_kernel, query.dtype)
         return _inner_products(ops.einsum("bqhd,hde->bqhe", query, kernel), key)
+
+    def factors(self, query: Any, key: Any, *, score_kernel: Any) -> tuple[Any, Any]:  # type: ignore[override]
+        """See `Scoring.factors`."""
+        return ops.einsum("bqhd,hde->bqhe", query, ops.cast(score_kernel, query.dtype)), key
 
 
 class Additive(Scoring):

@@ -9,6 +9,7 @@ from keras import ops
 
 from attention_apps.attention.algorithms.dense import dense_attention
 from attention_apps.attention.mechanism import Mechanism, refuse_positions_across
+from attention_apps.attention.multi_scale import MultiScale
 from attention_apps.attention.predicted_window import PredictedWindow
 from attention_apps.attention.reporting import report
 from attention_apps.attention.scoring import SCORINGS, add_declared
@@ -49,6 +50,17 @@ class StepwiseAttention(keras.layers.Layer):
         super().__init__(**kwargs)
         self.mechanism = mechanism or Mechanism()
         refuse_positions_across(self.mechanism)
+        if (
+            self.mechanism.algorithm.name not in ("auto", "dense")
+            or isinstance(self.mechanism.scope, MultiScale)
+            or self.mechanism.qk_norm
+            or self.mechanism.normalizer.draws
+        ):
+            raise ValueError(
+                "Attention in a loop over time has one head and one query at a time: it takes no "
+                "scales, no QK-norm, no other algorithm and no noise. "
+                f"Received: mechanism={self.mechanism}. Use hard for one key, or leave it out."
+            )
         self.is_additive = self.mechanism.scoring == "additive"
 
     def build(self, query_shape: Any, encoded_shape: Any) -> None:

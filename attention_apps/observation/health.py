@@ -133,6 +133,11 @@ def gold_argmax_error(weights: np.ndarray, gold: np.ndarray) -> np.ndarray:
     return _row_mean(missed + 0 * weights.sum(-1), _rows(weights) & (gold > 0).any(-1))
 
 
+def divergence_of_shares(shares: np.ndarray) -> float:
+    """Jensen-Shannon divergence of distributions `(distributions, key)`: `H(mean) - mean H`."""
+    return float(_negative_entropy(shares).mean() - _negative_entropy(shares.mean(0)))
+
+
 def health(record: AttentionRecord) -> dict[str, float]:
     """All figures of one record by name, those that mean something for it.
 

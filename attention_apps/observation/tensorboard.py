@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from attention_apps.observation.alarms import alarms
 from attention_apps.observation.events import mark_restart, write_records
 from attention_apps.observation.gradients import GradientNorm
+from attention_apps.observation.head_health import head_health
 from attention_apps.observation.health import health
 from attention_apps.observation.heatmaps import draw_heatmaps, to_pixels
 from attention_apps.observation.record import AttentionRecord
+from attention_apps.observation.smoothing import token_similarity
 
 
 class AttentionLog(keras.callbacks.Callback):
@@ -29,9 +32,13 @@ class AttentionLog(keras.callbacks.Callback):
     - `answers`: what the model answers to the probe, as text;
     - `<figure>/<layer>`: the figures of `health`, the mean over the probe: `relative_entropy`,
       `largest_weight`, `attention_distance`, `head_similarity` and, where there is gold,
-      `gold_error` and `gold_argmax_error`;
+      `gold_error` and `gold_argmax_error`; those of `head_health`: `query_independence`,
+      `nearest_head_similarity`, `sink_mass` and `logit_range`; with `states` also
+      `token_similarity`;
+    - `alarms`: which of them lie beyond the bounds of `alarms`, and what that means, as text;
     - each epoch `training/learning_rate` and `training/gradient_norm` (the mean over the steps of
-      the norm of all gradients, before clipping; not with several replicas);
+      the norm of all gradients, before clipping; not with several replicas) and
+      `head_gradient_ratio/<layer>`, how many times faster the fastest head learns than the slowest;
     - `attention_log/seconds`: what this callback took of the epoch.
 
     The training is not disturbed: its weights are the same bit for bit with and without this
@@ -44,6 +51,8 @@ class AttentionLog(keras.callbacks.Callback):
         every: epochs from one look to the next; the last epoch is looked at in any case.
         answers: called with the model, gives what it answers to the probe, in Markdown.
         num_pictured: of how many examples pictures are drawn.
+        states: called with the model, gives what its layers hand on for the probe, by layer,
+            `(batch, length, dim)`, as `observe_states` does.
 
     Raises:
         ValueError: if `every` is below 1 or `num_pictured` below 0.
@@ -57,6 +66,7 @@ class AttentionLog(keras.callbacks.Callback):
         every: int = 1,
         answers: Callable[[Any], Iterable[str]] | None = None,
         num_pictured: int = 2,
+        states: Callable[[Any], Mapping[str, Any]] | None = None,
     ) -> None:
         super().__init__()
         if every < 1:
@@ -68,6 +78,7 @@ class AttentionLog(keras.callbacks.Callback):
         self.every = every
         self.answers = answers
         self.num_pictured = num_pictured
+        self.states = states
         self._writer: Any = None
         self._gradient_norm: GradientNorm | None = None
 
@@ -90,6 +101,9 @@ class AttentionLog(keras.callbacks.Callback):
         scalars = self._of_training()
         if epoch % self.every == 0 or epoch + 1 == self.params.get("epochs"):
             scalars.update(self._look(epoch))
+            lines = [f"- {line}" for line in alarms(scalars)] or ["none"]
+            with self._writer.as_default(step=epoch):
+                tf.summary.text("alarms", "\n".join(lines))
         with self._writer.as_default(step=epoch):
             for tag, value in scalars.items():
                 tf.summary.scalar(tag, value)
@@ -109,9 +123,14 @@ class AttentionLog(keras.callbacks.Callback):
     def _of_training(self) -> dict[str, float]:
         rate = keras.ops.convert_to_tensor(self.model.optimizer.learning_rate)
         scalars = {"training/learning_rate": float(rate)}
-        norm = self._gradient_norm.take() if self._gradient_norm else None
+        if self._gradient_norm is None:
+            return scalars
+        norm = self._gradient_norm.take()
         if norm is not None:
             scalars["training/gradient_norm"] = norm
+        for layer, norms in self._gradient_norm.take_heads().items():
+            if norms.min() > 0:
+                scalars[f"head_gradient_ratio/{layer}"] = float(norms.max() / norms.min())
         return scalars
 
     def _look(self, epoch: int) -> dict[str, float]:
@@ -129,8 +148,12 @@ class AttentionLog(keras.callbacks.Callback):
                 tf.summary.text("answers", "\n".join(lines))
         figures: dict[str, list[float]] = {}
         for record in records:
-            for name, value in health(record).items():
+            for name, value in {**health(record), **head_health(record)}.items():
                 figures.setdefault(f"{name}/{record.layer}", []).append(value)
+        if self.states is not None:
+            for layer, states in self.states(self.model).items():
+                similarity = token_similarity(keras.ops.convert_to_numpy(states))
+                figures[f"token_similarity/{layer}"] = [similarity]
         return {tag: float(np.mean(values)) for tag, values in figures.items()}
 
     @staticmethod

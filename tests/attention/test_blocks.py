@@ -122,3 +122,87 @@ def test_blocks_survive_serialisation():
 def test_cross_attention_takes_no_positions(text):
     with pytest.raises(ValueError, match="two sequences"):
         DecoderBlock(cross_mechanism=parse_mechanism(text), **SIZES)
+
+
+BLOCKS = {
+    EncoderBlock: (X,),
+    CausalBlock: (X,),
+    DecoderBlock: (X, ENCODED),
+}
+
+
+def with_and_without(kind):
+    """Two blocks of one kind with the same weights, the second computed again backwards."""
+    sizes = {**SIZES, "dropout_rate": 0.0}
+    pair = [kind(**sizes), kind(**sizes, rematerialize=True)]
+    for block in pair:
+        block.build(*(part.shape for part in BLOCKS[kind]))
+    pair[1].set_weights(pair[0].get_weights())
+    return pair
+
+
+def gradients(block, inputs, graph, **options):
+    watched = [tf.Variable(part) for part in inputs]
+
+    def passes():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(block(*watched, training=True, **options) ** 3)
+        return tape.gradient(loss, [*watched, *block.trainable_variables])
+
+    return (tf.function(passes) if graph else passes)()
+
+
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_computing_again_gives_the_same_gradients(kind, graph):
+    options = {}
+    if kind is not DecoderBlock:
+        options = {"score_bias": tf.ones((1, 2, 5, 5)), "key_mask": np.ones((2, 5), bool)}
+    plain, again = (
+        gradients(block, BLOCKS[kind], graph, **options) for block in with_and_without(kind)
+    )
+    for one, other in zip(plain, again, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_nothing_is_kept_that_is_computed_again():
+    counts = []
+    for block in with_and_without(EncoderBlock):
+
+        @tf.function
+        def passes(x, block=block):
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_sum(block(x, training=True) ** 3)
+            return tape.gradient(loss, block.trainable_variables)
+
+        graph = passes.get_concrete_function(tf.constant(X)).graph
+        counts.append(sum(operation.type == "Softmax" for operation in graph.get_operations()))
+    assert counts == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"dropout_rate": 0.1},
+        {"attention_dropout_rate": 0.1},
+        {"mechanism": parse_mechanism("gumbel")},
+    ],
+)
+def test_what_is_drawn_anew_cannot_be_computed_again(options):
+    sizes = {"num_heads": 2, "key_dim": 4, "feedforward_dim": 12}
+    with pytest.raises(ValueError, match="the same twice"):
+        EncoderBlock(**sizes, **options, rematerialize=True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["sparsemax", "hard", "span:8", "multi-scale:2", "linear:16", "chunked:2", "local+window:2"],
+)
+def test_blocks_attend_by_any_mechanism(text):
+    for kind, inputs in BLOCKS.items():
+        block = kind(**SIZES, mechanism=parse_mechanism(text))
+        output = np.array(block(*inputs))
+        assert output.shape == X.shape
+        assert np.isfinite(output).all()
+        config = block.get_config()
+        assert kind.from_config(config).mechanism == block.mechanism

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attention_apps.attention.masks import causal, everything, global_tokens, window
+from attention_apps.attention.random_blocks import RandomBlocks
 
 PREDICATES = [
     (everything(), lambda q, k: True),
@@ -70,3 +71,56 @@ def test_de_morgan(queries, keys, size, count):
     np.testing.assert_array_equal(
         np.array(left.dense(queries, keys)), np.array(right.dense(queries, keys))
     )
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 7), st.integers(0, 5))
+def test_blocks_that_are_not_touched_hold_no_pair(length, size, window_size, seed):
+    mask = causal() & (window(window_size) | global_tokens(2) | RandomBlocks(1, 3, 30, seed))
+    for part in (mask, mask.left, mask.right, ~mask, everything()):
+        first = np.arange(0, length, size)
+        last = np.minimum(first + size, length) - 1
+        touched = part.touches((first[:, None], last[:, None]), (first[None], last[None]))
+        dense = np.array(part.dense(length, length))
+        for row, column in np.ndindex(len(first), len(first)):
+            block = dense[first[row] : last[row] + 1, first[column] : last[column] + 1]
+            assert touched.shape == (len(first), len(first))
+            assert touched[row, column] or not block.any()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 30), st.integers(1, 7), st.integers(1, 9))
+def test_nobody_sees_beyond_the_reach(length, one, other):
+    for mask in (
+        window(one) & causal(),
+        window(one) | window(other),
+        window(one) & window(other),
+        window(one) | causal(),
+        window(one) & ~window(other),
+    ):
+        behind, ahead = mask.reach()
+        for query, key in np.argwhere(np.array(mask.dense(length, length))):
+            assert behind is None or query - key <= behind
+            assert ahead is None or key - query <= ahead
+    assert (window(3) & causal()).reach() == (2, 0)
+    assert (window(3) | window(5)).reach() == (4, 4)
+
+
+def test_random_blocks_are_drawn_once_for_a_seed():
+    mask = RandomBlocks(2, size=4, length=40, seed=3)
+    dense = np.array(mask.dense(40, 40))
+    np.testing.assert_array_equal(dense, np.array(RandomBlocks(2, 4, 40, 3).dense(40, 40)))
+    assert (dense != np.array(RandomBlocks(2, 4, 40, 4).dense(40, 40))).any()
+    assert (dense.sum(1) == 8).all()
+    blocks = dense.reshape(10, 4, 10, 4)
+    assert (blocks.all(axis=(1, 3)) == blocks.any(axis=(1, 3))).all()
+    # Beyond the length that was drawn for there are none.
+    assert not np.array(mask.dense(60, 60))[40:].any()
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(mask))
+    np.testing.assert_array_equal(np.array(again.dense(40, 40)), dense)
+
+
+@pytest.mark.parametrize("numbers", [(0,), (1, 0), (1, 2, 0), (1.5,)])
+def test_random_blocks_of_nothing_are_refused(numbers):
+    with pytest.raises(ValueError, match="Received"):
+        RandomBlocks(*numbers)

@@ -4,9 +4,18 @@ import json
 
 import pytest
 
-from attention_apps.attention.masks import causal, everything, window
+from attention_apps.attention.adaptive_span import AdaptiveSpan
+from attention_apps.attention.algorithms.choices import Chunked, Linear, LowRank
+from attention_apps.attention.hard import Gumbel, Hard
+from attention_apps.attention.masks import causal, everything, global_tokens, window
 from attention_apps.attention.mechanism import Mechanism, parse_mechanism
+from attention_apps.attention.multi_scale import MultiScale
 from attention_apps.attention.positions import Rotary
+from attention_apps.attention.predicted_window import PredictedWindow
+from attention_apps.attention.random_blocks import RandomBlocks
+from attention_apps.attention.relative_positions import Alibi, RelativeBias, RelativeKeys
+from attention_apps.attention.sparse_normalizers import TopK
+from attention_apps.attention.words import WORDS, described
 
 
 @pytest.mark.parametrize(
@@ -16,6 +25,20 @@ from attention_apps.attention.positions import Rotary
         ("cosine", Mechanism(scoring="cosine")),
         ("additive+window:4", Mechanism(scoring="additive", scope=window(4))),
         ("rotary + general", Mechanism(scoring="general", position=Rotary())),
+        ("window:4+global:2", Mechanism(scope=window(4) | global_tokens(2))),
+        ("random:2:8", Mechanism(scope=RandomBlocks(2, 8))),
+        ("span:64", Mechanism(scope=AdaptiveSpan(64))),
+        ("multi-scale:4", Mechanism(scope=MultiScale((1, 2, 4)))),
+        ("gumbel", Mechanism(normalizer="gumbel")),
+        ("gumbel:0.5", Mechanism(normalizer=Gumbel(0.5))),
+        ("hard+qk-norm", Mechanism(normalizer=Hard(), qk_norm=True)),
+        ("top-k:8+soft-cap:30", Mechanism(normalizer=TopK(8), soft_cap=30.0)),
+        ("rotary-yarn:4:256", Mechanism(position=Rotary(10000.0, "yarn", 4.0, 256))),
+        ("relative-bias:64", Mechanism(position=RelativeBias(max_distance=64))),
+        ("relative-keys", Mechanism(position=RelativeKeys())),
+        ("chunked:32", Mechanism(algorithm=Chunked(32))),
+        ("chunked", Mechanism(algorithm="chunked")),
+        ("low-rank:32:256", Mechanism(algorithm=LowRank(32, 256))),
     ],
 )
 def test_a_flag_names_a_mechanism(text, mechanism):
@@ -23,7 +46,28 @@ def test_a_flag_names_a_mechanism(text, mechanism):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "fast", "window", "window:0", "window:x", "cosine+dot", "additive+rotary", "dot:3"]
+    "text",
+    [
+        "",
+        "fast",
+        "window",
+        "window:0",
+        "window:x",
+        "cosine+dot",
+        "additive+rotary",
+        "dot:3",
+        "window:2+window:3",
+        "window:2+span:3",
+        "full+window:2",
+        "span:3+window:2",
+        "top-k",
+        "top-k:2.5",
+        "soft-cap:0",
+        "multi-scale:3",
+        "rotary-cubic:2",
+        "hard+sparsemax",
+        "random:1:2:3:4:5",
+    ],
 )
 def test_a_flag_that_makes_no_sense_is_refused_with_what_was_received(text):
     with pytest.raises(ValueError, match="Received"):
@@ -44,6 +88,60 @@ def test_a_flag_that_makes_no_sense_is_refused_with_what_was_received(text):
 def test_choices_that_make_no_sense_are_refused(choices):
     with pytest.raises(ValueError, match="Received"):
         Mechanism(**choices)
+
+
+@pytest.mark.parametrize(
+    ("choices", "reason"),
+    [
+        ({"position": Alibi(), "scope": PredictedWindow(2)}, "local-p predicts a place"),
+        ({"position": Alibi(), "scope": MultiScale((1, 2))}, "stands at several positions"),
+        ({"qk_norm": True, "scoring": "cosine"}, "one length"),
+        ({"qk_norm": True, "scoring": "additive"}, "one length"),
+        ({"soft_cap": 3.0, "scoring": "uniform"}, "bounded"),
+        ({"normalizer": "hard", "scoring": "uniform"}, "one score"),
+        ({"normalizer": "sparsemax", "scope": AdaptiveSpan(4)}, "fall off smoothly"),
+        ({"algorithm": "chunked", "scope": AdaptiveSpan(4)}, "dense or local"),
+        ({"algorithm": "chunked", "scope": MultiScale((2,))}, "algorithm of their own"),
+        ({"algorithm": "local", "scope": PredictedWindow(2)}, "algorithm of their own"),
+        ({"algorithm": "chunked", "normalizer": "sparsemax"}, "made for the softmax"),
+        ({"algorithm": "linear", "normalizer": TopK(2)}, "made for the softmax"),
+        ({"algorithm": "chunked", "scoring": "additive"}, "products of query and key"),
+        ({"algorithm": "linear", "scoring": "uniform"}, "products of query and key"),
+        ({"algorithm": "chunked", "position": RelativeKeys()}, "bias for every query"),
+        ({"algorithm": "local"}, "needs a window"),
+        ({"algorithm": "local", "scope": global_tokens(2) | window(3)}, "needs a window"),
+        ({"algorithm": "block_sparse"}, "leaves blocks out"),
+        ({"algorithm": "low_rank", "scope": window(3)}, "single pairs"),
+        ({"algorithm": "linear", "scope": window(3)}, "single pairs"),
+        ({"algorithm": "low_rank", "position": Rotary()}, "keys of all positions"),
+        ({"algorithm": "linear", "position": RelativeBias()}, "never forms a score"),
+        ({"algorithm": "linear", "soft_cap": 3.0}, "never forms a score"),
+        ({"soft_cap": -1.0}, "above 0"),
+        ({"algorithm": Linear}, "algorithm"),
+    ],
+)
+def test_combinations_that_make_no_sense_are_refused_with_the_reason(choices, reason):
+    with pytest.raises(ValueError, match=reason) as refusal:
+        Mechanism(**choices)
+    assert "Received: " in str(refusal.value)
+
+
+def test_every_word_has_a_line_and_builds_what_it_names():
+    numbers = {"window": ":4", "global": ":1", "random": ":1", "local-p": ":2", "span": ":3"}
+    numbers |= {"multi-scale": ":2", "top-k": ":2", "soft-cap": ":9", "low-rank": ":4"}
+    needs = {"local": "+window:2", "blocks": "+window:2"}
+    for name, word in WORDS.items():
+        factor = ":2" if name.startswith("rotary-") else ""
+        text = name + numbers.get(name, factor) + needs.get(name, "")
+        assert isinstance(parse_mechanism(text), Mechanism)
+        assert f"{word}" in described()
+        assert word.line in described()
+
+
+@pytest.mark.parametrize("factors", [(), (0,), (2, 1.5)])
+def test_scales_that_make_no_sense_are_refused(factors):
+    with pytest.raises(ValueError, match="Received"):
+        MultiScale(factors)
 
 
 def test_a_mechanism_survives_json():

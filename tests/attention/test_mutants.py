@@ -37,8 +37,8 @@ MUTANTS = {
         "ops.less_equal(key_positions, query_positions + 1)",
     ),
     "what is masked can spread": (
-        f"{CORE}/layers.py",
-        "value = _attendable(value, attendable_keys)",
+        f"{CORE}/multi_head.py",
+        "value = attendable(value, attendable_keys)",
         "value = value",
     ),
     "weights are those after dropout": (
@@ -48,7 +48,7 @@ MUTANTS = {
     ),
     "float16 products overflow": (f"{CORE}/scoring.py", 'query.dtype == "float16"', "False"),
     "explicit query masks are ignored": (
-        f"{CORE}/layers.py",
+        f"{CORE}/multi_head.py",
         "None if query_mask is None else query_mask[..., :, None]",
         "None",
     ),
@@ -58,12 +58,12 @@ MUTANTS = {
         "second * cosine - first * sine",
     ),
     "cached keys land one place off": (
-        f"{CORE}/layers.py",
+        f"{CORE}/multi_head.py",
         "start = (0, position, 0, 0)",
         "start = (0, position + 1, 0, 0)",
     ),
     "rotary is left out of cached steps": (
-        f"{CORE}/layers.py",
+        f"{CORE}/multi_head.py",
         "new_key = self.mechanism.position.rotate(new_key, query_positions)",
         "new_key = new_key",
     ),

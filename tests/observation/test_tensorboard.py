@@ -6,10 +6,13 @@ from keras import layers
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
 
+from attention_apps.attention.blocks import EncoderBlock
 from attention_apps.observation.events import read_records
 from attention_apps.observation.gradients import GradientNorm
+from attention_apps.observation.head_health import head_gradient_norms
 from attention_apps.observation.observe import observe
 from attention_apps.observation.record import AttentionRecord, Axis
+from attention_apps.observation.states import observe_states
 from attention_apps.observation.tensorboard import AttentionLog
 
 # Keras saves with an idiom that NumPy 2.4 deprecates.
@@ -23,7 +26,12 @@ FIGURES = {
     "head_similarity",
     "gold_error",
     "gold_argmax_error",
+    "query_independence",
+    "nearest_head_similarity",
+    "sink_mass",
+    "logit_range",
 }
+OF_SEVERAL_HEADS = {"head_similarity", "nearest_head_similarity"}
 
 
 def data():
@@ -104,9 +112,13 @@ def test_everything_is_where_tensorboard_looks_for_it(watched):
     log = load(log_dir)
     assert set(log.PluginTagToContent("scalars")) == {
         *(f"{figure}/first" for figure in FIGURES),
-        *(f"{figure}/second" for figure in FIGURES - {"head_similarity"}),
+        *(
+            f"{figure}/second"
+            for figure in FIGURES - {"head_similarity", "nearest_head_similarity"}
+        ),
         "training/learning_rate",
         "training/gradient_norm",
+        "head_gradient_ratio/first",
         "attention_log/seconds",
     }
     assert set(log.PluginTagToContent("images")) == {
@@ -114,7 +126,7 @@ def test_everything_is_where_tensorboard_looks_for_it(watched):
         "heads/first/0",
         "attention_map/second/0",  # has one head
     }
-    assert set(log.PluginTagToContent("text")) == {"answers"}
+    assert set(log.PluginTagToContent("text")) == {"answers", "alarms"}
     assert set(log.PluginTagToContent("attention")) == {
         f"attention/{layer}/{title}" for layer in ("first", "second") for title in "01"
     }
@@ -227,6 +239,42 @@ def test_a_loss_scale_that_the_optimizer_holds_itself_is_undone():
     optimizer.apply([tf.ones_like(weight) * 64 for weight in weights], weights)
     assert norm.take() == pytest.approx(np.sqrt(sum(np.prod(weight.shape) for weight in weights)))
     assert norm.take() is None
+
+
+def test_the_speed_of_heads_is_that_of_their_gradients():
+    inputs, labels = data()
+    hidden = layers.MultiHeadAttention(2, 4, name="first")(x := keras.Input((LENGTH, DIM)), x)
+    model = keras.Model(x, layers.Dense(3)(layers.Flatten()(hidden)))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.0)), loss)
+    kernel = model.get_layer("first").query_dense.kernel
+    with tf.GradientTape() as tape:
+        loss = model.compute_loss(y=labels, y_pred=model(inputs))
+    expected = head_gradient_norms(tape.gradient(loss, kernel.value).numpy())
+    measured = GradientNorm()
+    measured.attach(model)
+    model.train_on_batch(inputs, labels)
+    (norms,) = measured.take_heads().values()
+    measured.detach(model)
+    assert expected.shape == (2,)
+    np.testing.assert_allclose(norms, expected, rtol=1e-3)
+    assert not any(norms.any() for norms in measured.take_heads().values())
+
+
+def test_states_are_measured_and_alarms_are_told(tmp_path):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((LENGTH, DIM))
+    block = EncoderBlock(num_heads=2, key_dim=4, feedforward_dim=8, name="block")
+    model = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(block(inputs))))
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    same = np.ones((2, LENGTH, DIM), "float32")
+    log = AttentionLog(
+        tmp_path, lambda model: [], states=lambda model: observe_states(model)(same)[1]
+    )
+    fit(model, log, epochs=1)
+    assert scalars(tmp_path, "token_similarity/block")[0] == pytest.approx(1, abs=1e-5)
+    (text,) = make_ndarray(load(tmp_path).Tensors("alarms")[0].tensor_proto).reshape(-1)
+    assert "block: token_similarity 1, above 0.95: over-smoothing" in text.decode()
 
 
 def test_the_learning_rate_of_a_schedule_is_followed(tmp_path):

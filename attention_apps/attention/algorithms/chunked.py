@@ -1,0 +1,231 @@
+"""Exact attention with memory that does not grow with query x key: some queries at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from keras import ops
+
+from attention_apps.attention.masks import Mask, end_aligned_positions
+from attention_apps.attention.normalizers import emptied, lowered
+from attention_apps.attention.score_shaping import soft_cap
+from attention_apps.attention.scoring import SCORINGS
+
+if TYPE_CHECKING:
+    from attention_apps.attention.mechanism import Mechanism
+
+# Scores held at once, in numbers: 16 MB, of which a few copies fit the caches of a core.
+_PANEL = 2**22
+_FEWEST_ROWS = 32
+
+
+def chunked_attention(
+    query: Any,
+    key: Any,
+    value: Any,
+    *,
+    mechanism: Mechanism,
+    scope: Mask | None = None,
+    key_mask: Any = None,
+    score_weights: dict[str, Any] | None = None,
+    position_weights: dict[str, Any] | None = None,
+    rows: int | None = None,
+) -> Any:
+    """`softmax(q.k) v` for `rows` queries of one example at a time, forward and backward.
+
+    Nothing of the forward pass is kept but its inputs: the backward pass computes the weights of
+    every chunk again. Time grows with query x key, memory with `heads x rows x key`; the numbers
+    are those of the dense algorithm.
+
+    Args:
+        query: `(batch, query, heads, dim)`.
+        key: `(batch, key, heads, dim)`.
+        value: `(batch, key, heads, value dim)`.
+        mechanism: with softmax, a scoring that is a product, and no bias that asks the query.
+        scope: who may attend to whom; None allows everything.
+        key_mask: `(batch, key)` booleans, True = may attend.
+        score_weights: what the scoring learns.
+        position_weights: what the positions learn.
+        rows: queries of a chunk; None for what a core's caches hold.
+
+    Returns:
+        Context `(batch, query, heads, value dim)` in the type of `value`.
+
+    Reference: Rabe and Staats 2021, "Self-attention Does Not Need O(n^2) Memory"; the gradient as
+    in Dao et al. 2022, "FlashAttention".
+    """
+    query, key = SCORINGS[mechanism.scoring].factors(query, key, **(score_weights or {}))
+    num_queries, num_keys = ops.shape(query)[1], ops.shape(key)[1]
+    if rows is None:
+        rows = _fitting_rows(query.shape[2], num_keys)
+    if isinstance(num_queries, int):
+        rows = min(rows, num_queries)
+    position, bias = mechanism.position, None
+    if position is not None and position.adds_bias:
+        # By distance, from the last query and the first key to the first query and the last key.
+        distances = ops.arange(num_queries + num_keys - 1, dtype="int32") - (num_keys - 1)
+        bias = position.bias(query, distances[None], query.shape[2], **(position_weights or {}))
+        bias = ops.reshape(bias, (query.shape[2], -1))
+    panels = _Panels(rows, scope, key_mask, mechanism.soft_cap, (num_queries, num_keys))
+    return panels.attend(query, key, value, *([] if bias is None else [bias]))
+
+
+def _fitting_rows(num_heads: int, num_keys: Any) -> int:
+    if not isinstance(num_keys, int):
+        return 128
+    rows = _PANEL // (num_heads * num_keys)
+    return max(_FEWEST_ROWS, 2 ** max(rows, 1).bit_length() // 2)
+
+
+class _Panels:
+    """The scores of some queries of one example with all keys, one panel after the other."""
+
+    def __init__(
+        self, rows: int, scope: Mask | None, key_mask: Any, cap: float | None, lengths: Any
+    ) -> None:
+        self.rows = rows
+        self.scope = scope
+        self.key_mask = None if key_mask is None else ops.cast(key_mask, "bool")
+        self.cap = cap
+        self.num_queries, self.num_keys = lengths
+        self.num_chunks = (self.num_queries + rows - 1) // rows
+        self.query_positions, self.key_positions = end_aligned_positions(*lengths)
+        # Chunks are all of one size: behind the last query stand some that nobody asks for.
+        self.excess = self.num_chunks * rows - self.num_queries
+
+    def attend(self, query: Any, key: Any, value: Any, *bias: Any) -> Any:
+        """Context of all queries, with a gradient that computes every panel again."""
+
+        @ops.custom_gradient
+        def attend(query: Any, key: Any, value: Any, *bias: Any) -> Any:
+            def gradient(upstream: Any) -> Any:
+                return self._backward(query, key, value, bias, upstream)
+
+            return self._forward(query, key, value, bias), gradient
+
+        return attend(query, key, value, *bias)
+
+    def _forward(self, query: Any, key: Any, value: Any, bias: Any) -> Any:
+        def of_example(_: Any, example: Any) -> tuple[Any, Any]:
+            q, k, v = self._chunks(query[example]), _by_head(key[example]), _by_head(value[example])
+
+            def of_chunk(_: Any, chunk: Any) -> tuple[Any, Any]:
+                weights, _unused = self._weights(q[chunk], k, bias, example, chunk)
+                context = ops.einsum("hqk,hkd->qhd", ops.cast(weights, v.dtype), v)
+                return context, context
+
+            like = ops.zeros((self.rows, query.shape[2], value.shape[-1]), dtype=value.dtype)
+            _, chunks = ops.scan(of_chunk, like, ops.arange(self.num_chunks, dtype="int32"))
+            context = self._joined(chunks)
+            return context, context
+
+        like = ops.zeros((self.num_queries, query.shape[2], value.shape[-1]), dtype=value.dtype)
+        return ops.scan(of_example, like, ops.arange(ops.shape(query)[0], dtype="int32"))[1]
+
+    def _backward(self, query: Any, key: Any, value: Any, bias: Any, upstream: Any) -> Any:
+        def of_example(carried: Any, example: Any) -> tuple[Any, Any]:
+            q, g = self._chunks(query[example]), self._chunks(upstream[example])
+            k, v = _by_head(key[example]), _by_head(value[example])
+
+            def of_chunk(chunk: Any, q_grad: Any, k_grad: Any, v_grad: Any, *b_grad: Any) -> Any:
+                weights, slope = self._weights(q[chunk], k, bias, example, chunk)
+                g_chunk = ops.cast(g[chunk], v.dtype)
+                v_grad = v_grad + ops.cast(
+                    ops.einsum("hqk,qhd->hkd", ops.cast(weights, v.dtype), g_chunk), "float32"
+                )
+                by_weight = ops.cast(ops.einsum("qhd,hkd->hqk", g_chunk, v), weights.dtype)
+                mean = ops.sum(by_weight * weights, axis=-1, keepdims=True)
+                by_score = weights * (by_weight - mean)
+                if bias:
+                    b_grad = (b_grad[0] + self._by_distance(by_score, chunk),)
+                if slope is not None:
+                    by_score = by_score * slope
+                by_score = ops.cast(by_score, k.dtype)
+                k_grad = k_grad + ops.cast(
+                    ops.einsum("hqk,qhd->hkd", by_score, q[chunk]), "float32"
+                )
+                q_chunk = ops.cast(ops.einsum("hqk,hkd->qhd", by_score, k), "float32")
+                q_grad = ops.slice_update(q_grad, (chunk * self.rows, 0, 0), q_chunk)
+                return (_after(chunk + 1, q_chunk), q_grad, k_grad, v_grad, *b_grad)
+
+            shape = (self.num_chunks * self.rows, query.shape[2], query.shape[3])
+            start = (
+                ops.zeros(shape, dtype="float32"),
+                ops.zeros_like(k, dtype="float32"),
+                ops.zeros_like(v, dtype="float32"),
+                *(ops.zeros_like(part) for part in bias),
+            )
+            _, q_grad, k_grad, v_grad, *b_grad = ops.while_loop(
+                lambda chunk, *_: chunk < self.num_chunks,
+                of_chunk,
+                (ops.convert_to_tensor(0, dtype="int32"), *start),
+            )
+            gradients = (
+                ops.cast(q_grad[: self.num_queries], query.dtype),
+                ops.cast(ops.transpose(k_grad, (1, 0, 2)), key.dtype),
+                ops.cast(ops.transpose(v_grad, (1, 0, 2)), value.dtype),
+                *b_grad,
+            )
+            return gradients, gradients
+
+        like = tuple(ops.zeros_like(tensor[0]) for tensor in (query, key, value))
+        like = (*like, *(ops.zeros_like(part) for part in bias))
+        _, gradients = ops.scan(of_example, like, ops.arange(ops.shape(query)[0], dtype="int32"))
+        return (*gradients[:3], *(ops.sum(part, axis=0) for part in gradients[3:]))
+
+    def _weights(self, q: Any, k: Any, bias: Any, example: Any, chunk: Any) -> tuple[Any, Any]:
+        """Weights of a panel, `(heads, rows, key)` float32, and the slope of the soft cap."""
+        if q.dtype == "float16":
+            q, k = ops.cast(q, "float32"), ops.cast(k, "float32")
+        scores = ops.einsum("qhd,hkd->hqk", q, k)
+        if scores.dtype != "float64":
+            scores = ops.cast(scores, "float32")
+        slope = None
+        if self.cap is not None:
+            scores = soft_cap(scores, self.cap)
+            slope = 1.0 - ops.square(scores / self.cap)
+        rows = chunk * self.rows + ops.arange(self.rows, dtype="int32")
+        if bias:
+            scores = scores + ops.take(ops.cast(bias[0], scores.dtype), self._places(rows), axis=1)
+        mask = None
+        if self.scope is not None:
+            positions = rows + (self.num_keys - self.num_queries)
+            mask = self.scope.allowed(positions[:, None], self.key_positions[None])[None]
+        if self.key_mask is not None:
+            kept = self.key_mask[example][None, None]
+            mask = kept if mask is None else ops.logical_and(mask, kept)
+        return emptied(ops.softmax(lowered(scores, mask), axis=-1), mask), slope
+
+    def _places(self, rows: Any) -> Any:
+        """Where the bias of a row and a key stands in the bias by distance, `(rows, key)`."""
+        places = self.key_positions - rows[:, None] + (self.num_queries - 1)
+        return ops.maximum(places, 0)  # Of rows behind the last query, which have no gradient.
+
+    def _by_distance(self, by_score: Any, chunk: Any) -> Any:
+        """Sum gradients `(heads, rows, key)` of scores to those of the bias `(heads, distance)`."""
+        rows = chunk * self.rows + ops.arange(self.rows, dtype="int32")
+        flat = ops.reshape(ops.transpose(by_score, (1, 2, 0)), (-1, by_score.shape[0]))
+        places = ops.reshape(self._places(rows), (-1,))
+        sums = ops.segment_sum(flat, places, num_segments=self.num_queries + self.num_keys - 1)
+        return ops.transpose(sums)
+
+    def _chunks(self, tensor: Any) -> Any:
+        """From `(query, heads, dim)` to `(chunks, rows, heads, dim)`."""
+        if not isinstance(self.excess, int) or self.excess:
+            tensor = ops.pad(tensor, ((0, self.excess), (0, 0), (0, 0)))
+        return ops.reshape(tensor, (-1, self.rows, *tensor.shape[1:]))
+
+    def _joined(self, chunks: Any) -> Any:
+        """From `(chunks, rows, heads, dim)` to `(query, heads, dim)`."""
+        return ops.reshape(chunks, (-1, *chunks.shape[2:]))[: self.num_queries]
+
+
+def _by_head(tensor: Any) -> Any:
+    return ops.transpose(tensor, (1, 0, 2))
+
+
+def _after(number: Any, tensor: Any) -> Any:
+    """`number`, but not before `tensor` is there: TensorFlow would begin many chunks at once."""
+    sample = ops.reshape(tensor, (-1,))[:1]
+    never = ops.logical_and(ops.isnan(sample), ops.isinf(sample))
+    return number + ops.sum(ops.cast(never, "int32"))
