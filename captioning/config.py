@@ -75,8 +75,8 @@ class Config:
     dropout_rate: float = 0.3
     """Share dropped of regions, embeddings and of what predicts a word, in training."""
     doubly_stochastic_weight: float = 1.0
-    """Weight of the penalty `mean over cells of (1 - sum over words of weights)^2` of LSTMs. It is a
-    mean; where others sum over cells, divide their weight by the number of cells."""
+    """Weight of an LSTM's penalty `mean over cells of (1 - sum over words of weights)^2`. Where
+    others sum over cells, divide their weight by the number of cells."""
     hard_estimator: str = "reinforce"
     """Gradient of a sampled location: `reinforce`, or `straight_through`."""
     hard_soft_share: float = 0.5

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -44,7 +44,7 @@ class Photos:
 
         return decode(self.read(index)).numpy()
 
-    def take(self, indexes: Sequence[int], name: str | None = None) -> Photos:
+    def take(self, indexes: Iterable[int], name: str | None = None) -> Photos:
         """Some of the photos, in the order of `indexes`."""
         kept = [int(index) for index in indexes]
         return replace(

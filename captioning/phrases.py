@@ -63,10 +63,13 @@ def _ways(scene: Scene) -> list[Callable[[Random], list[Word]]]:
         lambda random: related(1, random),
         lambda random: [*related(random.randint(0, 1), random), *place],
         lambda random: [*group(0, random), *_words("and"), *group(1, random), *place],
-        lambda random: (
-            [*_words("there"), *_be(scene.groups[1]), *group(1, random), *_words("and")]
-            + group(0, random)
-        ),
+        lambda random: [
+            *_words("there"),
+            *_be(scene.groups[1]),
+            *group(1, random),
+            *_words("and"),
+            *group(0, random),
+        ],
     ]
 
 

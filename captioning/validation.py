@@ -21,7 +21,9 @@ _BATCH = 64
 
 
 class ValidationCider(keras.callbacks.Callback):
-    """Adds `val_cider` and `val_bleu_4` to the logs of every `validate_every`-th epoch and the last.
+    """Adds `val_cider`, `val_bleu_4`, `val_distinct` to the logs of epochs that are validated.
+
+    These are every `validate_every`-th and the last.
 
     Stands before the callbacks that read the logs.
 
