@@ -16,6 +16,8 @@ from captioning.metrics import ORDERS
 from captioning.tokens import words_of
 
 NEIGHBOURS = 30
+LENGTH_DEVIATION = 6
+"""Words by which captions may differ in length and still be alike, as in CIDEr-D."""
 _AT_ONCE = 500  # photos compared with all others at once: bounds the memory, changes no result
 
 
@@ -59,8 +61,9 @@ def nearest_caption(
 class Consensus:
     """Of all captions of similar photos, the one that is most like the others.
 
-    Likeness is CIDEr's, without clipping and length: the mean over the orders of the cosine of
-    n-gram counts, each weighted by the logarithm of how few photos it occurs in.
+    Likeness is CIDEr's, without its clipping: the mean over the orders of the cosine of n-gram
+    counts, each weighted by the logarithm of how few photos it occurs in, less for captions of
+    other lengths.
 
     Args:
         captions: of every other photo.
@@ -79,6 +82,7 @@ class Consensus:
         self._vectors = sparse.hstack(
             [_weighted(words, order, photos) for order in range(1, ORDERS + 1)], format="csr"
         ) / np.sqrt(ORDERS)
+        self._lengths = np.array([len(caption) for caption in words])
 
     def __call__(self, neighbours: NDArray[np.integer]) -> list[str]:
         """Choose a caption for every photo.
@@ -92,9 +96,10 @@ class Consensus:
         chosen = []
         for row in neighbours:
             places = np.concatenate([self._places[other] for other in row])
-            vectors = self._vectors[places]
-            likeness = vectors @ np.asarray(vectors.sum(axis=0)).ravel()
-            chosen.append(self._captions[places[int(likeness.argmax())]])
+            vectors, lengths = self._vectors[places], self._lengths[places]
+            apart = np.square(lengths[:, None] - lengths[None])
+            likeness = (vectors @ vectors.T).toarray() * np.exp(-apart / (2 * LENGTH_DEVIATION**2))
+            chosen.append(self._captions[places[int(likeness.sum(axis=1).argmax())]])
         return chosen
 
 

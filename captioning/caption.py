@@ -202,7 +202,7 @@ class Captioner(tf.Module):
 
     @tf.function(autograph=False, reduce_retracing=True)
     def _greedy(self, grids: Any) -> Any:
-        return self._search({"grids": grids}, 1, 0.0)["captions"]
+        return self.search({"grids": grids}, 1, 0.0)["captions"]
 
     @tf.function(autograph=False, reduce_retracing=True)
     def grids(self, pixels: Any) -> tuple[Any, ...]:
@@ -221,7 +221,7 @@ class Captioner(tf.Module):
 
     def _of_images(self, images: Any, length_penalty: Any) -> dict[str, Any]:
         pixels, valid = prepare(images, self.config.image_size)
-        found = self._search({"grids": self.grids(pixels)}, self.config.beam_size, length_penalty)
+        found = self.search({"grids": self.grids(pixels)}, self.config.beam_size, length_penalty)
         never = tf.constant(float("-inf"), tf.float32)
         return {
             "captions": tf.where(valid, found["captions"], ""),
@@ -230,7 +230,17 @@ class Captioner(tf.Module):
             "attention": tf.where(valid[:, None, None, None], found["attention"], 0.0),
         }
 
-    def _search(self, inputs: dict[str, Any], beam_size: int, penalty: Any) -> dict[str, Any]:
+    def search(self, inputs: dict[str, Any], beam_size: int, penalty: Any) -> dict[str, Any]:
+        """Caption what was read of pictures; for use within a graph.
+
+        Args:
+            inputs: as the model takes them, without `previous`.
+            beam_size: hypotheses kept.
+            penalty: alpha of the length penalty.
+
+        Returns:
+            `captions`, `scores`, `words` and `attention`, as `serve_with_attention` gives them.
+        """
         rules = Rules(
             start_id=START,
             end_id=END,

@@ -41,7 +41,8 @@ def likeness(one, other):
         product = sum(value * second.get(gram, 0) for gram, value in first.items())
         lengths = [math.sqrt(sum(v**2 for v in vector.values())) for vector in (first, second)]
         total += product / math.prod(lengths) if all(lengths) else 0
-    return total / 4
+    apart = len(one.split()) - len(other.split())
+    return total / 4 * math.exp(-(apart**2) / 72)
 
 
 @pytest.mark.parametrize("row", [[0, 1], [2, 3], [3, 0, 1], [1]])
