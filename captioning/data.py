@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,8 +105,11 @@ def _converted(photos: Photos) -> list[str]:
     modes: dict[str, list[str]] = {}
     for index, name in enumerate(photos.names):
         try:
-            with Image.open(io.BytesIO(photos.encoded(index))) as image:
-                mode = image.mode
+            with warnings.catch_warnings():
+                # A picture of many pixels is no bomb here: only its head is read.
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                with Image.open(io.BytesIO(photos.encoded(index))) as image:
+                    mode = image.mode
         except (OSError, ValueError, Image.DecompressionBombError):
             continue  # corrupt or huge: what reads the pixels decides
         if mode != "RGB":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,10 @@ def _application(config: Config, name: str, pretrained: bool) -> keras.Model:
                 f"({str(error).splitlines()[0]}). Pass a file of them as --encoder-weights"
             ) from error
     try:
-        backbone.load_weights(weights)
+        with warnings.catch_warnings():
+            # Keras warns of every layer that the file lacks, and raises all the same.
+            warnings.simplefilter("ignore")
+            backbone.load_weights(weights)
     except Exception as error:  # Keras raises what the file's reader happens to raise
         reason = " ".join(str(error).split())[:160]
         raise ValueError(
