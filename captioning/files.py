@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from attention_apps.running.command import UserError
+from captioning.entities import has_entities, read_boxes
 from captioning.photos import Photos
 
 ENDINGS = (".jpg", ".jpeg", ".png")
@@ -156,6 +158,11 @@ def read_split(
         captions=[captions[photo] for photo in kept],
         read=lambda index: files.read(kept[index]),
     )
+    if has_entities(folder):
+        boxes = read_boxes(folder, photos.names, photos.captions)
+        photos = replace(photos, boxes=boxes)
+        known = sum(any(any(words) for words in of_photo) for of_photo in boxes)
+        notes.append(f"boxes of Flickr30k Entities for {known} of {len(kept)} photos of {name!r}")
     return photos, notes
 
 
