@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 EXAMPLE = str(Path(__file__).with_name("example.png"))
-"""A picture of the embedded set, which no split has."""
+"""A scene like the embedded ones, which no split has."""
+EXAMPLE_BATCH = [Path(EXAMPLE).read_bytes()]
+"""What the exported model is asked for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +74,11 @@ class Config:
     """Attention among words, of a Transformer: also rotary and window:SIZE."""
     cross_attention: str = "additive"
     """Attention of words to regions: a scoring, such as additive, general, scaled_dot or cosine."""
+    word_asks: bool = field(default=True, metadata={"before": False})
+    """LSTMs: let the word before the one that is predicted take part in where to look."""
     dropout_rate: float = 0.3
     """Share dropped of regions, embeddings and of what predicts a word, in training."""
-    doubly_stochastic_weight: float = 1.0
+    doubly_stochastic_weight: float = 0.0
     """Weight of an LSTM's penalty `mean over cells of (1 - sum over words of weights)^2`. Where
     others sum over cells, divide their weight by the number of cells."""
     hard_estimator: str = "reinforce"

@@ -32,14 +32,17 @@ from attention_apps.attention.stepwise import StepwiseAttention
 class SoftDecoder(keras.layers.Layer):
     """An LSTM that looks at all cells in every step, each as much as its weight says.
 
-        weights_t = attend(h_{t-1}),  c_t = sigmoid(G h_{t-1}) * (weights_t . regions)
+        weights_t = attend(h_{t-1} + Q y_t),  c_t = sigmoid(G h_{t-1}) * (weights_t . regions)
         h_t = lstm([y_t; c_t], h_{t-1}),  o_t = tanh(W [h_t; c_t; y_t])
 
-    The gate `G` has an entry for every feature; the paper's is one number per step.
+    The gate `G` has an entry for every feature; the paper's is one number per step. `y_t` is the
+    word before the one that is predicted: without `Q`, as in the paper, where to look is decided
+    without knowing which word was just said.
 
     Args:
         dim: size of regions, states and outputs.
         cross_attention: attention to the regions, as a flag names it.
+        word_asks: whether there is a `Q`.
         dropout_rate: share dropped of outputs in training.
         **kwargs: Keras's layer arguments.
 
@@ -51,16 +54,19 @@ class SoftDecoder(keras.layers.Layer):
         *,
         dim: int,
         cross_attention: str = "additive",
+        word_asks: bool = True,
         dropout_rate: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.dim = dim
+        self.word_asks = word_asks
         mechanism: Mechanism = parse_mechanism(cross_attention)
         dtype = self.dtype_policy
         self.cross_attention = StepwiseAttention(
             mechanism=mechanism, dtype=dtype, name="cross_attention"
         )
+        self.query = keras.layers.Dense(dim, use_bias=False, dtype=dtype, name="query")
         self.cell = keras.layers.LSTMCell(dim, dtype=dtype, name="cell")
         self.start = keras.layers.Dense(2 * dim, activation="tanh", dtype=dtype, name="start")
         self.gate = keras.layers.Dense(dim, activation="sigmoid", dtype=dtype, name="gate")
@@ -71,6 +77,8 @@ class SoftDecoder(keras.layers.Layer):
         """Create the weights."""
         size, dim = embedded_shape[-1], self.dim
         self.cross_attention.build((None, None, dim), regions_shape)
+        if self.word_asks:
+            self.query.build((None, size))
         self.cell.build((None, size + dim))
         self.start.build((None, dim))
         self.gate.build((None, dim))
@@ -118,13 +126,14 @@ class SoftDecoder(keras.layers.Layer):
         Returns:
             The state after the step.
         """
-        attended, weights = self._attend(state["hidden"], projected)
+        attended, weights = self._attend(state["hidden"], embedded, projected)
         return self._read(state, embedded, attended, weights)
 
-    def _attend(self, hidden: Any, projected: dict[str, Any]) -> tuple[Any, Any]:
+    def _attend(self, hidden: Any, embedded: Any, projected: dict[str, Any]) -> tuple[Any, Any]:
         """Context `(rows, dim)` and weights `(rows, cells)`; rows of one photo share its keys."""
         photos = ops.shape(projected["value"])[0]
-        queries = ops.reshape(hidden, (photos, -1, self.dim))
+        query = hidden + self.query(embedded) if self.word_asks else hidden
+        queries = ops.reshape(query, (photos, -1, self.dim))
         context, weights = self.cross_attention.attend(queries, projected)
         cells = ops.shape(weights)[-1]
         return ops.reshape(context, (-1, self.dim)), ops.reshape(weights, (-1, cells))
@@ -217,7 +226,7 @@ class HardDecoder(SoftDecoder):
             embedded, projected: as `SoftDecoder.advance`.
             noise: `(rows, cells)` from a Gumbel distribution; +inf everywhere in a row means soft.
         """
-        _, weights = self._attend(state["hidden"], projected)
+        _, weights = self._attend(state["hidden"], embedded, projected)
         if noise is None:
             looked = _one_hot(weights)
         else:

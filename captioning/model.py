@@ -33,6 +33,7 @@ _FIELDS = (
     "encoder_attention",
     "decoder_attention",
     "cross_attention",
+    "word_asks",
     "dropout_rate",
     "doubly_stochastic_weight",
     "hard_estimator",
@@ -269,7 +270,7 @@ class CaptionModel(keras.Model):
 
 
 def _decoder(settings: dict[str, Any], dtype: Any) -> Any:
-    shared = {
+    shared: dict[str, Any] = {
         "dim": settings["dim"],
         "cross_attention": settings["cross_attention"],
         "dropout_rate": settings["dropout_rate"],
@@ -284,6 +285,8 @@ def _decoder(settings: dict[str, Any], dtype: Any) -> Any:
             decoder_attention=settings["decoder_attention"],
             **shared,
         )
+    # A model of a version that knew no such thing has none.
+    shared["word_asks"] = settings.get("word_asks", False)
     if settings["decoder"] == "hard":
         return HardDecoder(
             estimator=settings["hard_estimator"], soft_share=settings["hard_soft_share"], **shared

@@ -91,6 +91,7 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
     from captioning.attention_maps import Probe, attention_maps
     from captioning.batches import Batches
     from captioning.data import load
+    from captioning.overlay_log import OverlayLog
     from captioning.readable import readable
     from captioning.validation import ValidationCider
     from captioning.words import Vocabulary
@@ -146,6 +147,7 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
             answers=lambda model: [validation.answer(title) for title in probe.titles],
             every=config.validate_every,
         ),
+        OverlayLog(run_dir / "overlays", probe, config.validate_every),
         Checkpoint(run_dir),
         Progress(run_dir),
     ]
