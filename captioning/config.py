@@ -1,0 +1,253 @@
+"""Every number of the captioning room that one may change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+EXAMPLE = str(Path(__file__).with_name("example.png"))
+"""A scene like the embedded ones, which no split has."""
+EXAMPLE_BATCH = [Path(EXAMPLE).read_bytes()]
+"""What the exported model is asked for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What to train on, what to train and how; checked when it is made."""
+
+    dataset: str = "generated"
+    """`generated` (embedded), `files` (the layout of Flickr8k and Flickr30k in --data-dir) or
+    `coco_captions` of tensorflow-datasets."""
+    data_dir: str = ""
+    """Folder of the files, or where tensorflow-datasets keeps its sets."""
+    train_name: str = "train"
+    """Split list of the training photos: the file whose name ends in `NAMEImages.txt`."""
+    validation_name: str = ""
+    """Split list of the validation photos; empty sets training photos aside."""
+    test_name: str = "test"
+    """Split list of the test photos."""
+    validation_photos: int = 1000
+    """Training photos set aside for validation where no list names any, drawn from the seed 0."""
+    generated_size: str = "full"
+    """Size of the generated set: `small` or `full`."""
+    cache_dir: str = ".cache/captioning"
+    """Where features of a frozen pretrained encoder are kept between runs."""
+
+    min_word_count: int = 4
+    """Words of the training captions that come less often are unknown."""
+    max_length: int = 30
+    """Longest caption in words, the end included; longer training captions are cut."""
+
+    encoder: str = "cnn"
+    """`cnn` (small, trained from scratch), a pretrained one of keras.applications (`mobilenet_v2`,
+    `resnet50_v2`, `efficientnet_v2_b0`), or `hub:PRESET`, a backbone of keras-hub by name or
+    folder."""
+    encoder_weights: str = ""
+    """File of the pretrained weights; empty lets Keras fetch those of ImageNet."""
+    image_size: int = 64
+    """Pixels of a side to which every picture is brought."""
+    grid: str = "coarse"
+    """Cells that are attended to: `fine` (16 pixels a side), `coarse` (32), or `both`: fine cells
+    that carry the features of the coarse cell they lie in. The small CNN has its own, of 8."""
+    fine_tune: bool = False
+    """Train the pretrained encoder too, in place of keeping its features."""
+
+    decoder: str = "soft"
+    """`soft` or `hard`: an LSTM that attends in every step to all cells or to one (Xu et al. 2015);
+    `transformer`."""
+    dim: int = 192
+    """Size of regions, states and blocks."""
+    embedding_dim: int = 128
+    """Size of the word embeddings of an LSTM; a Transformer's are of --dim."""
+    num_encoder_layers: int = 0
+    """Transformer blocks among the regions, before the decoder."""
+    num_decoder_layers: int = 2
+    """Blocks of a Transformer decoder."""
+    num_heads: int = 4
+    """Attention heads of Transformer blocks; an LSTM's attention has one."""
+    feedforward_dim: int = 384
+    """Size of the inner feed-forward layers of Transformer blocks."""
+    encoder_attention: str = "full"
+    """Attention among regions: words joined by '+', such as cosine."""
+    decoder_attention: str = "full"
+    """Attention among words, of a Transformer: also rotary and window:SIZE."""
+    cross_attention: str = "additive"
+    """Attention of words to regions: a scoring, such as additive, general, scaled_dot or cosine."""
+    word_asks: bool = field(default=True, metadata={"before": False})
+    """LSTMs: let the word before the one that is predicted take part in where to look."""
+    dropout_rate: float = 0.3
+    """Share dropped of regions, embeddings and of what predicts a word, in training."""
+    doubly_stochastic_weight: float = 0.0
+    """Weight of an LSTM's penalty `mean over cells of (1 - sum over words of weights)^2`. Where
+    others sum over cells, divide their weight by the number of cells."""
+    hard_estimator: str = "reinforce"
+    """Gradient of a sampled location: `reinforce`, or `straight_through`."""
+    hard_soft_share: float = 0.5
+    """Share of training batches in which hard attention is soft (Xu et al. 2015, section 4.1)."""
+    hard_reward_weight: float = 1.0
+    """Weight of the REINFORCE term."""
+    hard_entropy_weight: float = 0.01
+    """Weight of the entropy of the locations, which is drawn up."""
+
+    epochs: int = 20
+    """Passes over the training photos."""
+    batch_photos: int = 32
+    """Photos of a batch; each brings all of its captions."""
+    learning_rate: float = 0.002
+    """Highest learning rate."""
+    warmup_steps: int = 200
+    """Steps in which the learning rate rises."""
+    cooldown_share: float = 0.3
+    """Share of all steps, at the end, in which the learning rate falls linearly to zero."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay of AdamW."""
+    label_smoothing: float = 0.1
+    """Share of probability spread over the whole vocabulary."""
+    clip_norm: float = 5.0
+    """Largest norm of all gradients together; 0 does not clip."""
+    average_momentum: float = 0.995
+    """Momentum of the running average of weights that is validated and kept; 0 keeps none."""
+    flips: bool = False
+    """Mirror half of the training pictures, save those whose captions say left or right."""
+    crops: float = 0.0
+    """Largest share of a side that is cut off a training picture at random; 0 crops nothing."""
+    colours: float = 0.0
+    """Largest change of brightness, contrast and saturation of a training picture; 0 is none."""
+    precision: str = "float32"
+    """`float32` or `mixed_bfloat16`, which is faster where the processor has it."""
+    seed: int = 1
+    """Decides initial weights, dropout and the order of the data."""
+
+    validate_every: int = 1
+    """Epochs between two validations."""
+    patience: int = 0
+    """Stop after so many validations in a row without a better CIDEr; 0 never stops."""
+    beam_size: int = 3
+    """Hypotheses kept by beam search."""
+    length_penalty: float = 0.7
+    """Alpha of ((5 + length) / 6)^alpha, by which a hypothesis' log-probability is divided."""
+
+    @property
+    def uses_pretrained(self) -> bool:
+        """Whether the encoder comes with weights."""
+        return self.encoder != "cnn"
+
+    @property
+    def uses_cache(self) -> bool:
+        """Whether training reads features in place of pictures."""
+        return self.uses_pretrained and not self.fine_tune
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        for name in (
+            "validation_photos",
+            "min_word_count",
+            "max_length",
+            "image_size",
+            "dim",
+            "embedding_dim",
+            "num_decoder_layers",
+            "num_heads",
+            "feedforward_dim",
+            "epochs",
+            "batch_photos",
+            "validate_every",
+            "beam_size",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"{_flag(name)} must be at least 1. Received: {getattr(self, name)}"
+                )
+        for name in (
+            "num_encoder_layers",
+            "doubly_stochastic_weight",
+            "hard_reward_weight",
+            "hard_entropy_weight",
+            "learning_rate",
+            "warmup_steps",
+            "weight_decay",
+            "clip_norm",
+            "patience",
+            "length_penalty",
+        ):
+            if getattr(self, name) < 0:
+                raise ValueError(
+                    f"{_flag(name)} cannot be negative. Received: {getattr(self, name)}"
+                )
+        for name in (
+            "dropout_rate",
+            "hard_soft_share",
+            "label_smoothing",
+            "average_momentum",
+            "cooldown_share",
+            "crops",
+            "colours",
+        ):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(
+                    f"{_flag(name)} must lie from 0 to below 1. Received: {getattr(self, name)}"
+                )
+        known: dict[str, tuple[Any, ...]] = {
+            "dataset": ("generated", "files", "coco_captions"),
+            "generated_size": ("small", "full"),
+            "grid": ("fine", "coarse", "both"),
+            "decoder": ("soft", "hard", "transformer"),
+            "hard_estimator": ("reinforce", "straight_through"),
+            "precision": ("float32", "mixed_bfloat16"),
+        }
+        for name, values in known.items():
+            if getattr(self, name) not in values:
+                raise ValueError(
+                    f"{_flag(name)} must be {' or '.join(values)}. Received: {getattr(self, name)}"
+                )
+        encoders = ("cnn", "mobilenet_v2", "resnet50_v2", "efficientnet_v2_b0")
+        if self.encoder not in encoders and not self.encoder.startswith("hub:"):
+            raise ValueError(
+                f"--encoder must be {', '.join(encoders)} or hub:PRESET. Received: {self.encoder}"
+            )
+        step = 32 if self.uses_pretrained else 8
+        if self.image_size % step:
+            raise ValueError(
+                f"--image-size must be a multiple of {step} with --encoder {self.encoder}. "
+                f"Received: {self.image_size}"
+            )
+        if self.decoder == "transformer" and self.dim % self.num_heads:
+            raise ValueError(
+                "--dim must be a multiple of --num-heads. "
+                f"Received: --dim {self.dim} --num-heads {self.num_heads}"
+            )
+        if self.dataset == "files" and not self.data_dir:
+            raise ValueError(
+                "--dataset files reads photos, captions and split lists from a folder. "
+                "Received: no --data-dir"
+            )
+        if self.uses_cache and (self.flips or self.crops or self.colours):
+            raise ValueError(
+                "Features of a frozen encoder are kept as they are: pictures cannot be changed in "
+                "training. Received: --flips, --crops or --colours. Add --fine-tune or leave it out"
+            )
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+DEMO = Config(
+    generated_size="small",
+    min_word_count=2,
+    dim=96,
+    embedding_dim=64,
+    epochs=8,
+    batch_photos=32,
+    learning_rate=0.004,
+    warmup_steps=50,
+    dropout_rate=0.1,
+    average_momentum=0.98,
+    validate_every=4,
+    beam_size=1,
+)
+"""Trains on the embedded data in under a minute on two cores and beats its floor."""
+
+TINY = replace(DEMO, dim=32, embedding_dim=32, epochs=2, validate_every=1, beam_size=2)
+"""Trains in about ten seconds; for tests."""

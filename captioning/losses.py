@@ -1,0 +1,98 @@
+"""What training minimises."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+
+def smoothed_cross_entropy(logits: Any, target: Any, label_smoothing: float) -> Any:
+    """Cross-entropy with label smoothing: `lse(z) - (1 - e) z_y - e mean(z)`, in float32.
+
+    Args:
+        logits: `z`, `(..., vocabulary)`.
+        target: `y`, `(...)` ids.
+        label_smoothing: `e`, the share of probability spread over the vocabulary.
+
+    Returns:
+        `(...)` losses in nats.
+
+    Reference: Szegedy et al. 2016, "Rethinking the Inception Architecture for Computer Vision".
+    """
+    wide = ops.cast(logits, "float32")
+    losses = ops.logsumexp(wide, axis=-1) - (1.0 - label_smoothing) * at(wide, target)
+    return losses - label_smoothing * ops.mean(wide, axis=-1) if label_smoothing else losses
+
+
+def at(values: Any, target: Any) -> Any:
+    """The entry of `values` `(..., vocabulary)` at each id of `target` `(...)`."""
+    return ops.take_along_axis(values, ops.cast(target, "int32")[..., None], axis=-1)[..., 0]
+
+
+def weighted_mean(values: Any, weights: Any) -> Any:
+    """Mean of `values` by `weights` of the same shape; 0 where all weights are 0."""
+    return ops.sum(values * weights) / ops.maximum(ops.sum(weights), 1.0)
+
+
+def doubly_stochastic(weights: Any, word_weights: Any) -> Any:
+    """Mean over captions and cells of `(1 - sum over words of weights)^2`.
+
+    It asks that every cell be looked at about equally over a caption. The mean over cells, not the
+    sum (which is as many times larger as there are cells), so that one factor does for every grid.
+    Words behind the end do not count.
+
+    Args:
+        weights: `(photos, captions, words, cells)`.
+        word_weights: `(photos, captions, words)`, 1 for words and 0 for padding.
+
+    Returns:
+        A scalar.
+
+    Reference: Xu et al. 2015, "Show, Attend and Tell", equation 14.
+    """
+    sums = ops.sum(weights * word_weights[..., None], axis=2)
+    is_caption = ops.max(word_weights, axis=2)
+    return weighted_mean(ops.mean(ops.square(1.0 - sums), axis=-1), is_caption)
+
+
+def hard_attention(
+    log_probabilities: Any,
+    weights: Any,
+    looked: Any,
+    word_weights: Any,
+    baseline: Any,
+    entropy_weight: float,
+) -> Any:
+    """A loss whose gradient is that of REINFORCE for drawn locations, with an entropy term.
+
+        - sum_t (R_t - b) log w_t(s_t) - e H(w_t),   R_t = mean over u >= t of log p(y_u)
+
+    averaged over words. The reward of a location is how well its own word and those behind it were
+    predicted, which is all that it can change; the mean keeps rewards of long captions in scale.
+
+    Args:
+        log_probabilities: `(photos, captions, words)` of the words to be said.
+        weights: `(photos, captions, words, cells)` the locations were drawn from.
+        looked: likewise, 1 at the location that was drawn.
+        word_weights: `(photos, captions, words)`, 1 for words and 0 for padding.
+        baseline: `b`, a scalar.
+        entropy_weight: `e`.
+
+    Returns:
+        A scalar.
+
+    Reference: Xu et al. 2015, "Show, Attend and Tell", equations 10 to 12; Williams 1992.
+    """
+    advantage = ops.stop_gradient(rewards(log_probabilities, word_weights) - baseline)
+    logarithms = ops.log(weights + 1e-10)
+    of_drawn = ops.sum(ops.stop_gradient(looked) * logarithms, axis=-1)
+    entropy = -ops.sum(weights * logarithms, axis=-1)
+    return weighted_mean(-advantage * of_drawn - entropy_weight * entropy, word_weights)
+
+
+def rewards(log_probabilities: Any, word_weights: Any) -> Any:
+    """Mean log-probability of each word and those behind it, `(photos, captions, words)`."""
+    told = ops.flip(ops.cumsum(ops.flip(log_probabilities * word_weights, 2), axis=2), 2)
+    left = ops.flip(ops.cumsum(ops.flip(word_weights, 2), axis=2), 2)
+    return told / ops.maximum(left, 1.0)
