@@ -30,7 +30,7 @@ class Config:
     validation_photos: int = 1000
     """Training photos set aside for validation where no list names any, drawn from the seed 0."""
     generated_size: str = "full"
-    """Size of the generated set: `small` or `full`."""
+    """Size of the generated set: `tiny`, `small` or `full`."""
     cache_dir: str = ".cache/captioning"
     """Where features of a frozen pretrained encoder are kept between runs."""
 
@@ -78,9 +78,15 @@ class Config:
     """LSTMs: let the word before the one that is predicted take part in where to look."""
     dropout_rate: float = 0.3
     """Share dropped of regions, embeddings and of what predicts a word, in training."""
+    word_dropout: float = 0.0
+    """Share of the words read that are dropped whole in training."""
     doubly_stochastic_weight: float = 0.0
     """Weight of an LSTM's penalty `mean over cells of (1 - sum over words of weights)^2`. Where
     others sum over cells, divide their weight by the number of cells."""
+    collage_share: float = 0.0
+    """LSTMs: share of the training photos that get another photo's cells beside their own."""
+    collage_weight: float = 0.2
+    """Weight of the loss that asks words of these photos to look at their own cells."""
     hard_estimator: str = "reinforce"
     """Gradient of a sampled location: `reinforce`, or `straight_through`."""
     hard_soft_share: float = 0.5
@@ -162,6 +168,7 @@ class Config:
         for name in (
             "num_encoder_layers",
             "doubly_stochastic_weight",
+            "collage_weight",
             "hard_reward_weight",
             "hard_entropy_weight",
             "learning_rate",
@@ -177,6 +184,8 @@ class Config:
                 )
         for name in (
             "dropout_rate",
+            "word_dropout",
+            "collage_share",
             "hard_soft_share",
             "label_smoothing",
             "average_momentum",
@@ -190,7 +199,7 @@ class Config:
                 )
         known: dict[str, tuple[Any, ...]] = {
             "dataset": ("generated", "files", "coco_captions"),
-            "generated_size": ("small", "full"),
+            "generated_size": ("tiny", "small", "full"),
             "grid": ("fine", "coarse", "both"),
             "decoder": ("soft", "hard", "transformer"),
             "hard_estimator": ("reinforce", "straight_through"),
@@ -216,6 +225,11 @@ class Config:
             raise ValueError(
                 "--dim must be a multiple of --num-heads. "
                 f"Received: --dim {self.dim} --num-heads {self.num_heads}"
+            )
+        if self.decoder == "transformer" and self.collage_share:
+            raise ValueError(
+                "--collage-share means nothing to --decoder transformer. "
+                f"Received: {self.collage_share}. Leave it out"
             )
         if self.dataset == "files" and not self.data_dir:
             raise ValueError(
@@ -249,5 +263,13 @@ DEMO = Config(
 )
 """Trains on the embedded data in under a minute on two cores and beats its floor."""
 
-TINY = replace(DEMO, dim=32, embedding_dim=32, epochs=2, validate_every=1, beam_size=2)
+TINY = replace(
+    DEMO,
+    generated_size="tiny",
+    dim=32,
+    embedding_dim=32,
+    epochs=2,
+    validate_every=1,
+    beam_size=2,
+)
 """Trains in about ten seconds; for tests."""
