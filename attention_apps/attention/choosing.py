@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from attention_apps.attention.mechanism import Mechanism
 
 # From so many pairs on, `auto` leaves the matrix: below, its calls cost more than its memory.
-_MANY_PAIRS = 512 * 512
+_MANY_PAIRS = 1024 * 1024
 _BLOCK = 64
 
 
