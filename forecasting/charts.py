@@ -69,7 +69,7 @@ def fan_chart(
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold", parse_math=False)
-    axes.legend(loc="upper left", fontsize=8, frameon=False)
+    figure.legend(loc="outside right upper", fontsize=8, frameon=False)
     return figure
 
 
