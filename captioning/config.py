@@ -78,9 +78,15 @@ class Config:
     """LSTMs: let the word before the one that is predicted take part in where to look."""
     dropout_rate: float = 0.3
     """Share dropped of regions, embeddings and of what predicts a word, in training."""
+    word_dropout: float = 0.0
+    """Share of the words read that are dropped whole in training."""
     doubly_stochastic_weight: float = 0.0
     """Weight of an LSTM's penalty `mean over cells of (1 - sum over words of weights)^2`. Where
     others sum over cells, divide their weight by the number of cells."""
+    collage_share: float = 0.0
+    """LSTMs: share of the training photos that get another photo's cells beside their own."""
+    collage_weight: float = 0.2
+    """Weight of the loss that asks words of these photos to look at their own cells."""
     hard_estimator: str = "reinforce"
     """Gradient of a sampled location: `reinforce`, or `straight_through`."""
     hard_soft_share: float = 0.5
@@ -162,6 +168,7 @@ class Config:
         for name in (
             "num_encoder_layers",
             "doubly_stochastic_weight",
+            "collage_weight",
             "hard_reward_weight",
             "hard_entropy_weight",
             "learning_rate",
@@ -177,6 +184,8 @@ class Config:
                 )
         for name in (
             "dropout_rate",
+            "word_dropout",
+            "collage_share",
             "hard_soft_share",
             "label_smoothing",
             "average_momentum",
@@ -216,6 +225,11 @@ class Config:
             raise ValueError(
                 "--dim must be a multiple of --num-heads. "
                 f"Received: --dim {self.dim} --num-heads {self.num_heads}"
+            )
+        if self.decoder == "transformer" and self.collage_share:
+            raise ValueError(
+                "--collage-share means nothing to --decoder transformer. "
+                f"Received: {self.collage_share}. Leave it out"
             )
         if self.dataset == "files" and not self.data_dir:
             raise ValueError(

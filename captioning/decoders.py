@@ -179,7 +179,7 @@ class SoftDecoder(keras.layers.Layer):
         return {
             "outputs": ops.reshape(outputs, (*shape[:3], self.dim)),
             "weights": ops.reshape(
-                weights, (shape[0], shape[1], 1, 1, shape[2], ops.shape(weights)[-1])
+                weights, (shape[0], shape[1], 1, 1, shape[2], weights.shape[-1])
             ),
         }
 

@@ -6,6 +6,9 @@ from typing import Any
 
 from keras import ops
 
+FIRST_WORDS = 2
+"""Words of a caption that need not tell which photo it is of."""
+
 
 def smoothed_cross_entropy(logits: Any, target: Any, label_smoothing: float) -> Any:
     """Cross-entropy with label smoothing: `lse(z) - (1 - e) z_y - e mean(z)`, in float32.
@@ -54,6 +57,25 @@ def doubly_stochastic(weights: Any, word_weights: Any) -> Any:
     sums = ops.sum(weights * word_weights[..., None], axis=2)
     is_caption = ops.max(word_weights, axis=2)
     return weighted_mean(ops.mean(ops.square(1.0 - sums), axis=-1), is_caption)
+
+
+def own_cells(weights: Any, word_weights: Any, has_others: Any) -> Any:
+    """How little words look at their own photo's cells where another's stand beside them.
+
+    `-log(mass on the own cells)`, averaged over the words behind the first `FIRST_WORDS`: before
+    those it is open which of the two photos is told of. It needs no annotation.
+
+    Args:
+        weights: `(photos, captions, words, cells)`, the own cells first, then as many of another.
+        word_weights: `(photos, captions, words)`, 1 for words and 0 for padding.
+        has_others: `(photos,)`, 1 where the other's cells may be attended to.
+
+    Returns:
+        A scalar.
+    """
+    own = ops.sum(weights[..., : weights.shape[-1] // 2], axis=-1)
+    counted = word_weights * ops.cast(has_others, "float32")[:, None, None]
+    return weighted_mean(-ops.log(own + 1e-6)[:, :, FIRST_WORDS:], counted[:, :, FIRST_WORDS:])
 
 
 def hard_attention(

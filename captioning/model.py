@@ -17,6 +17,7 @@ from captioning.losses import (
     at,
     doubly_stochastic,
     hard_attention,
+    own_cells,
     rewards,
     smoothed_cross_entropy,
     weighted_mean,
@@ -35,7 +36,10 @@ _FIELDS = (
     "cross_attention",
     "word_asks",
     "dropout_rate",
+    "word_dropout",
     "doubly_stochastic_weight",
+    "collage_share",
+    "collage_weight",
     "hard_estimator",
     "hard_soft_share",
     "hard_reward_weight",
@@ -116,6 +120,11 @@ class CaptionModel(keras.Model):
             dtype=dtype,
             name="embedding",
         )
+        self.word_drop = keras.layers.Dropout(
+            settings.get("word_dropout", 0.0), noise_shape=(None, None, None, 1), dtype=dtype
+        )
+        if settings.get("collage_share"):
+            self.chance = keras.random.SeedGenerator()
         self.decoder = _decoder(settings, dtype)
         self.output_layer = keras.layers.Dense(vocabulary_size, dtype=dtype, name="output")
 
@@ -176,9 +185,32 @@ class CaptionModel(keras.Model):
     def call(self, inputs: dict[str, Any], training: bool | None = None) -> dict[str, Any]:
         """Predict every word; see the class."""
         regions, key_mask = self.regions(inputs, training)
-        embedded = self.drop(self.embedding(inputs["previous"]), training=training)
+        has_others = None
+        if training and self.settings.get("collage_share"):
+            regions, key_mask, has_others = self._beside_others(regions, key_mask)
+        embedded = self.word_drop(self.embedding(inputs["previous"]), training=training)
+        embedded = self.drop(embedded, training=training)
         told = dict(self.decoder(embedded, regions, key_mask, training=training))
+        if has_others is not None:
+            told["has_others"] = has_others
         return {"logits": self.output_layer(told.pop("outputs")), **told}
+
+    def _beside_others(self, regions: Any, key_mask: Any) -> tuple[Any, Any, Any]:
+        """Put the cells of the next photo of the batch beside a photo's own.
+
+        Args:
+            regions: `(photos, cells, dim)`.
+            key_mask: `(photos, cells)`.
+
+        Returns:
+            Twice as many regions, their key mask, and `(photos,)` booleans: whether the other's may
+            be attended to.
+        """
+        share = self.settings["collage_share"]
+        has_others = keras.random.uniform((ops.shape(regions)[0],), seed=self.chance) < share
+        others = ops.roll(key_mask, 1, axis=0) & has_others[:, None]
+        regions = ops.concatenate([regions, ops.roll(regions, 1, axis=0)], axis=1)
+        return regions, ops.concatenate([key_mask, others], axis=1), has_others
 
     def begin(self, inputs: dict[str, Any], max_length: int) -> tuple[Any, Any]:
         """Prepare decoding: read the pictures and project them for the decoder.
@@ -237,6 +269,10 @@ class CaptionModel(keras.Model):
             weights = y_pred["weights"][:, :, 0, 0]
             penalty = doubly_stochastic(weights, sample_weight)
             loss = loss + settings["doubly_stochastic_weight"] * penalty
+        if "has_others" in y_pred:
+            weights = y_pred["weights"][:, :, 0, 0]
+            elsewhere = own_cells(weights, sample_weight, y_pred["has_others"])
+            loss = loss + settings["collage_weight"] * elsewhere
         if "looked" in y_pred and settings["hard_estimator"] == "reinforce":
             wide = ops.cast(logits, "float32")
             told = at(wide, y) - ops.logsumexp(wide, axis=-1)

@@ -7,6 +7,7 @@ import tensorflow as tf
 from captioning.losses import (
     doubly_stochastic,
     hard_attention,
+    own_cells,
     rewards,
     smoothed_cross_entropy,
     weighted_mean,
@@ -38,6 +39,19 @@ def test_the_doubly_stochastic_penalty_by_hand():
     # A caption that is all padding has no part.
     word_weights[0, 1] = 0
     assert float(doubly_stochastic(weights, word_weights)) == pytest.approx(0.25)
+
+
+def test_looking_at_the_own_cells_costs_nothing():
+    weights = np.zeros((2, 1, 4, 4), np.float32)
+    weights[0] = [[0, 0, 1, 0], [0, 0, 0, 1], [0.25, 0.25, 0.5, 0], [0, 0, 0, 1]]
+    weights[1] = [0, 0, 0, 1]
+    word_weights = np.array([[[1, 1, 1, 0]], [[1, 1, 1, 1]]], np.float32)
+    # The first two words are free, the last is padding; the second photo stands alone.
+    alone = float(own_cells(weights, word_weights, np.array([True, False])))
+    assert alone == pytest.approx(np.log(2), rel=1e-4)
+    weights[0, 0, 2] = [0.4, 0.6, 0, 0]
+    own = float(own_cells(weights, word_weights, np.array([True, False])))
+    assert own == pytest.approx(0, abs=1e-5)
 
 
 def test_the_reward_is_the_mean_of_what_follows():

@@ -16,6 +16,7 @@ DECODERS = {
     "soft": {},
     "soft, of the paper": {"word_asks": False},
     "soft, scaled dot product": {"cross_attention": "scaled_dot"},
+    "soft, beside others": {"collage_share": 0.5},
     "hard, reinforce": {"decoder": "hard"},
     "hard, straight through": {"decoder": "hard", "hard_estimator": "straight_through"},
     "transformer": {

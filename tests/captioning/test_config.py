@@ -1,0 +1,29 @@
+"""Flags that cannot work are refused in one sentence."""
+
+import pytest
+
+from captioning.config import Config
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ({"epochs": 0}, "--epochs must be at least 1. Received: 0"),
+        ({"clip_norm": -1.0}, "--clip-norm cannot be negative"),
+        ({"label_smoothing": 1.0}, "--label-smoothing must lie from 0"),
+        ({"dataset": "flickr"}, "--dataset must be generated or files or coco_captions"),
+        ({"dataset": "files"}, "no --data-dir"),
+        ({"encoder": "vgg"}, "--encoder must be cnn, mobilenet_v2"),
+        ({"encoder": "mobilenet_v2", "image_size": 80}, "multiple of 32"),
+        ({"decoder": "transformer", "dim": 30, "num_heads": 4}, "multiple of --num-heads"),
+        ({"encoder": "mobilenet_v2", "flips": True}, "Add --fine-tune"),
+    ],
+)
+def test_refused(flags, told):
+    with pytest.raises(ValueError, match=told):
+        Config(**flags)
+
+
+def test_pictures_may_change_where_they_are_read():
+    assert Config(flips=True).flips
+    assert Config(encoder="mobilenet_v2", fine_tune=True, crops=0.2).crops == 0.2
