@@ -30,7 +30,7 @@ class Config:
     validation_photos: int = 1000
     """Training photos set aside for validation where no list names any, drawn from the seed 0."""
     generated_size: str = "full"
-    """Size of the generated set: `small` or `full`."""
+    """Size of the generated set: `tiny`, `small` or `full`."""
     cache_dir: str = ".cache/captioning"
     """Where features of a frozen pretrained encoder are kept between runs."""
 
@@ -199,7 +199,7 @@ class Config:
                 )
         known: dict[str, tuple[Any, ...]] = {
             "dataset": ("generated", "files", "coco_captions"),
-            "generated_size": ("small", "full"),
+            "generated_size": ("tiny", "small", "full"),
             "grid": ("fine", "coarse", "both"),
             "decoder": ("soft", "hard", "transformer"),
             "hard_estimator": ("reinforce", "straight_through"),
@@ -263,5 +263,13 @@ DEMO = Config(
 )
 """Trains on the embedded data in under a minute on two cores and beats its floor."""
 
-TINY = replace(DEMO, dim=32, embedding_dim=32, epochs=2, validate_every=1, beam_size=2)
+TINY = replace(
+    DEMO,
+    generated_size="tiny",
+    dim=32,
+    embedding_dim=32,
+    epochs=2,
+    validate_every=1,
+    beam_size=2,
+)
 """Trains in about ten seconds; for tests."""

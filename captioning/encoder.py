@@ -67,15 +67,12 @@ def read_grids(encoder: keras.Model, pixels: Any) -> tuple[Any, ...]:
 
 
 def _small_cnn(config: Config) -> keras.Model:
-    """Four convolutions that leave cells of 8 pixels, trained from scratch.
-
-    A cell sees 17 pixels a side, little more than its own: what it says is what is there.
-    """
+    """Four convolutions that leave cells of 8 pixels, trained from scratch."""
     pixels = keras.Input((config.image_size, config.image_size, 3), name="pixels", dtype="float32")
     options: dict[str, Any] = {"padding": "same", "dtype": config.precision}
     x = keras.layers.Rescaling(1 / 127.5, -1.0, dtype="float32", name="scaling")(pixels)
     for index, (filters, kernel, stride) in enumerate(
-        ((32, 5, 2), (64, 3, 2), (96, 3, 2), (128, 1, 1))
+        ((32, 5, 2), (64, 3, 2), (96, 3, 2), (128, 3, 1))
     ):
         x = keras.layers.Conv2D(
             filters, kernel, strides=stride, use_bias=False, name=f"convolution_{index}", **options

@@ -61,8 +61,9 @@ class GeneratedCaptions(tfds.core.GeneratorBasedBuilder):
     BUILDER_CONFIGS: Final = [
         tfds.core.BuilderConfig(name="full", description="12,000 pictures to train on"),
         tfds.core.BuilderConfig(name="small", description="2,500 pictures to train on"),
+        tfds.core.BuilderConfig(name="tiny", description="600 pictures to train on, for tests"),
     ]
-    SIZES: Final = {"full": (12_000, 1_000), "small": (2_500, 300)}
+    SIZES: Final = {"full": (12_000, 1_000), "small": (2_500, 300), "tiny": (600, 80)}
     """Config -> number of pictures to train on and of each other split."""
 
     def _info(self) -> Any:
