@@ -249,16 +249,23 @@ class HardDecoder(SoftDecoder):
         if training:
             shape = (ops.shape(words)[0], *ops.shape(state["weights"]))
             uniform = keras.random.uniform(shape, 1e-7, 1.0, seed=self.chance)
+            # A loop in a graph must know how many cells there are.
+            uniform = ops.reshape(uniform, (shape[0], -1, regions.shape[1]))
             noise = -ops.log(-ops.log(uniform))
             is_soft = keras.random.uniform((), seed=self.chance) < self.soft_share
             is_soft = ops.cast(is_soft, "float32")
             noise = ops.where(is_soft > 0, ops.full_like(noise, math.inf), noise)
 
+            size = embedded.shape[-1]
+
             def step(state: Any, inputs: Any) -> tuple[Any, Any]:
-                state = self.advance(state, inputs[0], projected, inputs[1])
+                word = ops.cast(inputs[:, :size], embedded.dtype)
+                state = self.advance(state, word, projected, inputs[:, size:])
                 return state, state
 
-            states = ops.scan(step, state, (words, noise))[1]
+            # As one array: Keras's loop in a graph takes no several of which it knows no length.
+            both = ops.concatenate([ops.cast(words, "float32"), noise], axis=-1)
+            states = ops.scan(step, state, both)[1]
         else:
 
             def step(state: Any, inputs: Any) -> tuple[Any, Any]:
