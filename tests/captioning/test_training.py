@@ -94,8 +94,8 @@ def test_gold_stands_beside_attention(finished):
     for record in records:
         assert record.key.grid == (8, 8)
         sums = record.gold.sum(-1)
-        assert set(np.round(sums, 5)) <= {0.0, 1.0}
-        assert sums.any()
+        assert np.all(np.isclose(sums, 0) | np.isclose(sums, 1, atol=0.02))  # kept coarsely
+        assert (sums > 0).any()
     assert list((run_dir / "overlays").glob("*.tfevents.*"))
 
 
@@ -153,6 +153,7 @@ def test_a_frozen_encoder_is_read_from_the_cache_and_served_from_bytes(flickr, c
         np.testing.assert_allclose(told, also, atol=1e-3)
 
 
+@pytest.mark.verify
 def test_a_tuned_encoder_changes(flickr):
     config = replace(flickr, fine_tune=True, grid="coarse", flips=True, crops=0.2, colours=0.2)
     options = RunOptions(runs_dir=Path(flickr.data_dir) / "runs")
