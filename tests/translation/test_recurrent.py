@@ -210,7 +210,7 @@ def test_dropout_acts_in_training_alone():
     [
         ({"cross_attention": "window:4"}, "two sequences"),
         ({"cross_attention": "general+rotary"}, "two sequences"),
-        ({"cross_attention": "local"}, "words joined with"),
+        ({"cross_attention": "nearby"}, "words joined with"),
         ({"cross_attention": "additive", "input_feeding": False}, "--no-input-feeding"),
         ({"rnn_cell": "elman"}, "--rnn-cell must be gru or lstm. Received: elman"),
         ({"model": "cnn"}, "--model must be transformer or rnn. Received: cnn"),
