@@ -40,7 +40,8 @@ def build_encoder(config: Config, *, pretrained: bool = True) -> keras.Model:
     size = config.image_size
     pixels = keras.Input((size, size, 3), name="pixels", dtype="float32")
     if config.encoder.startswith("hub:"):
-        backbone, scale, offset = _hub_backbone(config.encoder.removeprefix("hub:"), pretrained)
+        preset = config.encoder.removeprefix("hub:")
+        backbone, scale, offset = _hub_backbone(preset, size, pretrained)
     else:
         name, scale, offset = APPLICATIONS[config.encoder]
         backbone = _application(config, name, pretrained)
@@ -113,7 +114,7 @@ def _application(config: Config, name: str, pretrained: bool) -> keras.Model:
     return backbone
 
 
-def _hub_backbone(preset: str, pretrained: bool) -> tuple[keras.Model, Any, Any]:
+def _hub_backbone(preset: str, size: int, pretrained: bool) -> tuple[keras.Model, Any, Any]:
     import keras_hub
 
     try:
@@ -123,6 +124,12 @@ def _hub_backbone(preset: str, pretrained: bool) -> tuple[keras.Model, Any, Any]
             "--encoder hub:PRESET takes a backbone of keras-hub by name or folder. "
             f"Received: {preset} ({' '.join(str(error).split())[:160]})"
         ) from error
+    configuration = backbone.get_config()
+    if backbone.inputs[0].shape[1] is None and "image_shape" in configuration:
+        # Which layer has which cells is known once the size of pictures is.
+        fixed = type(backbone).from_config({**configuration, "image_shape": (size, size, 3)})
+        fixed.set_weights(backbone.get_weights())
+        backbone = fixed
     try:
         converter = keras_hub.layers.ImageConverter.from_preset(preset)
         scale = 1.0 if converter.scale is None else converter.scale
