@@ -60,6 +60,13 @@ def test_the_gradient_of_sparsemax_is_that_of_its_paper():
     np.testing.assert_allclose(jacobian, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("count", [1, 2, 5, 6, 9])
+def test_top_k_keeps_that_many_keys(count):
+    scores = np.random.default_rng(0).permuted(np.tile(np.arange(6.0), (4, 1)), axis=1)
+    kept = (np.array(TopK(count)(scores)) > 0).sum(axis=-1)
+    np.testing.assert_array_equal(kept, min(count, 6))
+
+
 @settings(max_examples=60, deadline=None)
 @given(SCORES, MASKS, st.integers(1, 8))
 def test_top_k_is_the_softmax_of_the_highest(scores, mask, count):
