@@ -261,7 +261,7 @@ DEMO = Config(
     validate_every=4,
     beam_size=1,
 )
-"""Trains on the embedded data in under a minute on two cores and beats its floor."""
+"""Trains on the embedded data in two minutes on two cores and beats its floor."""
 
 TINY = replace(
     DEMO,

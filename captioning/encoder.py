@@ -9,6 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from attention_apps.running.presets import from_preset
 from captioning.config import Config
 
 # Name -> the model of keras.applications, and how it wants pixels of 0 to 255: scale and offset.
@@ -92,7 +93,6 @@ def _application(config: Config, name: str, pretrained: bool) -> keras.Model:
     weights = config.encoder_weights or "imagenet"
     if config.encoder_weights and not Path(weights).is_file():
         raise ValueError(f"--encoder-weights must be a weights file. Received: {weights}")
-    backbone = build(include_top=False, weights=None, input_shape=shape, **options)
     if weights == "imagenet":
         try:
             return build(include_top=False, weights="imagenet", input_shape=shape, **options)
@@ -101,6 +101,7 @@ def _application(config: Config, name: str, pretrained: bool) -> keras.Model:
                 f"The ImageNet weights of {name} could not be fetched "
                 f"({str(error).splitlines()[0]}). Pass a file of them as --encoder-weights"
             ) from error
+    backbone = build(include_top=False, weights=None, input_shape=shape, **options)
     try:
         with warnings.catch_warnings():
             # Keras warns of every layer that the file lacks, and raises all the same.
@@ -117,13 +118,9 @@ def _application(config: Config, name: str, pretrained: bool) -> keras.Model:
 def _hub_backbone(preset: str, size: int, pretrained: bool) -> tuple[keras.Model, Any, Any]:
     import keras_hub
 
-    try:
-        backbone = keras_hub.models.Backbone.from_preset(preset, load_weights=pretrained)
-    except Exception as error:
-        raise ValueError(
-            "--encoder hub:PRESET takes a backbone of keras-hub by name or folder. "
-            f"Received: {preset} ({' '.join(str(error).split())[:160]})"
-        ) from error
+    backbone = from_preset(
+        keras_hub.models.Backbone, preset, flag="--encoder hub:PRESET", load_weights=pretrained
+    )
     configuration = backbone.get_config()
     if backbone.inputs[0].shape[1] is None and "image_shape" in configuration:
         # Which layer has which cells is known once the size of pictures is.
@@ -134,7 +131,7 @@ def _hub_backbone(preset: str, size: int, pretrained: bool) -> tuple[keras.Model
         converter = keras_hub.layers.ImageConverter.from_preset(preset)
         scale = 1.0 if converter.scale is None else converter.scale
         offset = 0.0 if converter.offset is None else converter.offset
-    except Exception:  # a preset without one, such as a backbone saved alone
+    except (ValueError, FileNotFoundError):  # a preset without one: a backbone saved alone
         scale, offset = 1 / 255.0, 0.0
     return backbone, scale, offset
 

@@ -1,7 +1,7 @@
 """Train a captioner: fit, watch, save.
 
 python -m captioning.train            on the embedded scenes
-python -m captioning.train --demo     the same, small, in under a minute; flags change it
+python -m captioning.train --demo     the same, small, in two minutes; flags change it
 python -m captioning.train --dataset files --data-dir FLICKR8K --encoder mobilenet_v2 \
     --encoder-weights FILE --image-size 224
 """
