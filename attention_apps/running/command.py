@@ -15,6 +15,8 @@ import tempfile
 from collections.abc import Callable
 from typing import NoReturn
 
+from attention_apps.running.memory import keep_freed_memory
+
 USER_ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 _FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
@@ -79,12 +81,15 @@ def _say(sentence: str) -> None:
 
 
 def quiet_start() -> None:
-    """Import tensorflow without its start-up messages; for commands, never for libraries.
+    """Import tensorflow without its start-up messages, and let the process keep freed memory.
+
+    For commands, never for libraries.
 
     TensorFlow's C++ parts write to descriptor 2 before any setting of theirs is read, so the
     descriptor itself points elsewhere until the first device is up. What was written is shown
     after all if the import fails.
     """
+    keep_freed_memory()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     terminal = os.dup(2)
