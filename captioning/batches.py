@@ -25,6 +25,9 @@ class Batches:
         vocabulary: of the captions.
         photos: the training photos.
         features: of these photos; None reads their pixels.
+
+    Attributes:
+        targets: `(photos, captions, words)` ids of all captions, padded with 0.
     """
 
     def __init__(
@@ -37,7 +40,7 @@ class Batches:
         self._config = config
         self._photos = photos
         self._features = features
-        self._targets = caption_ids(photos, vocabulary, config.max_length)
+        self.targets = caption_ids(photos, vocabulary, config.max_length)
         self._mirrored = np.array([may_be_mirrored(captions) for captions in photos.captions])
         self.steps_per_epoch = -(-len(photos) // config.batch_photos)
 
@@ -66,7 +69,7 @@ class Batches:
         return order[step * size : (step + 1) * size]
 
     def _words(self, indexes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        target = self._targets[indexes]
+        target = self.targets[indexes]
         length = max(1, int((target != PAD).sum(axis=-1).max()))
         return previous_of(target)[:, :, :length], target[:, :, :length]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from attention_apps.attention.decoding import Rules, beam_search
+from attention_apps.attention.decoding import beam_search
 from attention_apps.observation.observe import observe
 from captioning.batches import previous_of
 from captioning.config import Config
@@ -17,7 +17,7 @@ from captioning.encoder import build_encoder, read_grids
 from captioning.images import prepare
 from captioning.model import CaptionModel, build_model
 from captioning.tokens import words_of
-from captioning.words import END, PAD, START, UNKNOWN, Vocabulary
+from captioning.words import END, PAD, Vocabulary, caption_rules
 
 IMAGES = tf.TensorSpec([None], tf.string, name="images")
 LENGTH_PENALTY = tf.TensorSpec([], tf.float32, name="length_penalty")
@@ -241,14 +241,7 @@ class Captioner(tf.Module):
         Returns:
             `captions`, `scores`, `words` and `attention`, as `serve_with_attention` gives them.
         """
-        rules = Rules(
-            start_id=START,
-            end_id=END,
-            pad_id=PAD,
-            max_length=self.config.max_length,
-            forbidden=(PAD, START, UNKNOWN),
-            length_penalty=penalty,
-        )
+        rules = caption_rules(self.config.max_length, penalty)
         state, encoded = self.model.begin(inputs, self.config.max_length)
         decoded = beam_search(self.model.step, state, encoded, rules, beam_size=beam_size)
         tokens, weights = decoded.tokens[:, 0], decoded.weights[:, 0]

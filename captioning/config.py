@@ -98,6 +98,11 @@ class Config:
 
     epochs: int = 20
     """Passes over the training photos."""
+    self_critical_epochs: int = 0
+    """Epochs behind those, in which the model draws captions itself and those of the higher CIDEr
+    become likelier."""
+    self_critical_learning_rate: float = 0.0002
+    """Learning rate at the beginning of these epochs; it falls linearly to zero."""
     batch_photos: int = 32
     """Photos of a batch; each brings all of its captions."""
     learning_rate: float = 0.002
@@ -144,6 +149,11 @@ class Config:
         """Whether training reads features in place of pictures."""
         return self.uses_pretrained and not self.fine_tune
 
+    @property
+    def all_epochs(self) -> int:
+        """Epochs of both kinds."""
+        return self.epochs + self.self_critical_epochs
+
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
         for name in (
@@ -167,6 +177,8 @@ class Config:
                 )
         for name in (
             "num_encoder_layers",
+            "self_critical_epochs",
+            "self_critical_learning_rate",
             "doubly_stochastic_weight",
             "collage_weight",
             "hard_reward_weight",

@@ -22,6 +22,8 @@ from captioning.losses import (
     smoothed_cross_entropy,
     weighted_mean,
 )
+from captioning.self_critical import CiderReward, draw_captions, policy_gradient, rewarded
+from captioning.words import PAD, START
 
 _FIELDS = (
     "decoder",
@@ -37,6 +39,8 @@ _FIELDS = (
     "word_asks",
     "dropout_rate",
     "word_dropout",
+    "max_length",
+    "self_critical_epochs",
     "doubly_stochastic_weight",
     "collage_share",
     "collage_weight",
@@ -71,7 +75,9 @@ class CaptionModel(keras.Model):
 
     Returns:
         `logits` `(photos, captions, words, vocabulary)`, and of LSTMs `weights` `(photos, captions,
-        layers=1, heads=1, words, cells)`; of hard attention also where was looked.
+        layers=1, heads=1, words, cells)`; of hard attention also where was looked. In training with
+        a `reward` the captions are those the model draws, `drawn` `(photos, captions, words)`, and
+        not the ones that are given.
 
     Reference: Xu et al. 2015, "Show, Attend and Tell".
     """
@@ -125,6 +131,9 @@ class CaptionModel(keras.Model):
         )
         if settings.get("collage_share"):
             self.chance = keras.random.SeedGenerator()
+        self.reward: CiderReward | None = None
+        if settings.get("self_critical_epochs"):
+            self.draws = keras.random.SeedGenerator()
         self.decoder = _decoder(settings, dtype)
         self.output_layer = keras.layers.Dense(vocabulary_size, dtype=dtype, name="output")
 
@@ -188,11 +197,17 @@ class CaptionModel(keras.Model):
         has_others = None
         if training and self.settings.get("collage_share"):
             regions, key_mask, has_others = self._beside_others(regions, key_mask)
-        embedded = self.word_drop(self.embedding(inputs["previous"]), training=training)
+        drawn, previous = None, inputs["previous"]
+        if training and self.reward is not None:
+            drawn = draw_captions(self, inputs, self.settings["max_length"], self.draws)
+            previous = ops.pad(drawn[..., :-1], ((0, 0), (0, 0), (1, 0)), constant_values=START)
+        embedded = self.word_drop(self.embedding(previous), training=training)
         embedded = self.drop(embedded, training=training)
         told = dict(self.decoder(embedded, regions, key_mask, training=training))
         if has_others is not None:
             told["has_others"] = has_others
+        if drawn is not None:
+            told["drawn"] = drawn
         return {"logits": self.output_layer(told.pop("outputs")), **told}
 
     def _beside_others(self, regions: Any, key_mask: Any) -> tuple[Any, Any, Any]:
@@ -247,7 +262,7 @@ class CaptionModel(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        """Cross-entropy, and what the decoder's attention adds; see `losses`.
+        """Cross-entropy or, with a `reward`, the policy gradient, and what attention adds to it.
 
         Args:
             x: the inputs.
@@ -261,8 +276,14 @@ class CaptionModel(keras.Model):
         """
         settings = self.settings
         logits = y_pred["logits"]
-        losses = smoothed_cross_entropy(logits, y, settings["label_smoothing"])
-        loss = weighted_mean(losses, sample_weight)
+        if self.reward is not None and "drawn" in y_pred:
+            reward = rewarded(self.reward, y, y_pred["drawn"])
+            y, readable = y_pred["drawn"], ops.max(sample_weight, axis=(1, 2), keepdims=True)
+            sample_weight = ops.cast(ops.not_equal(y, PAD), "float32") * readable
+            loss = policy_gradient(logits, y, reward, sample_weight)
+        else:
+            losses = smoothed_cross_entropy(logits, y, settings["label_smoothing"])
+            loss = weighted_mean(losses, sample_weight)
         if not training:
             return loss
         if "weights" in y_pred and settings["doubly_stochastic_weight"]:

@@ -25,13 +25,17 @@ PROBE_PHOTOS = 4
 
 
 def compiled_model(
-    config: Config, num_steps: int, vocabulary_size: int, log_frequencies: np.ndarray, encoder: Any
+    config: Config,
+    steps_per_epoch: int,
+    vocabulary_size: int,
+    log_frequencies: np.ndarray,
+    encoder: Any,
 ) -> Any:
     """Build the model with its optimizer.
 
     Args:
         config: the room's configuration.
-        num_steps: of the whole training, over which the learning rate rises and falls.
+        steps_per_epoch: of the training, over which the learning rate rises and falls.
         vocabulary_size: number of words.
         log_frequencies: `(vocabulary,)`, where the output's bias starts.
         encoder: built already, or None.
@@ -46,14 +50,19 @@ def compiled_model(
 
     from attention_apps.running.schedule import WarmupCooldown
     from captioning.model import build_model
+    from captioning.self_critical import ThenSlower
 
     try:
         model = build_model(config, vocabulary_size, log_frequencies, encoder)
     except ValueError as error:
         raise UserError(str(error)) from error
-    schedule = WarmupCooldown(
+    num_steps = config.epochs * steps_per_epoch
+    schedule: Any = WarmupCooldown(
         config.learning_rate, config.warmup_steps, num_steps, config.cooldown_share
     )
+    if config.self_critical_epochs:
+        later_steps = config.self_critical_epochs * steps_per_epoch
+        schedule = ThenSlower(schedule, num_steps, config.self_critical_learning_rate, later_steps)
     model.compile(
         optimizer=keras.optimizers.AdamW(
             schedule,
@@ -93,6 +102,7 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
     from captioning.data import load
     from captioning.overlay_log import OverlayLog
     from captioning.readable import readable
+    from captioning.self_critical import CiderReward, SelfCritical
     from captioning.validation import ValidationCider
     from captioning.words import Vocabulary
 
@@ -112,7 +122,7 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
     set_seed(config.seed)
     model = compiled_model(
         config,
-        config.epochs * batches.steps_per_epoch,
+        batches.steps_per_epoch,
         splits.vocabulary.size,
         splits.vocabulary.log_frequencies(),
         train_set.encoder,
@@ -136,7 +146,7 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
         weights=kept_weights,
     )
     clock = Clock("val_cider", began=began)
-    callbacks = [
+    callbacks: list[Any] = [
         validation,
         best,
         clock,
@@ -151,6 +161,8 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
         Checkpoint(run_dir),
         Progress(run_dir),
     ]
+    if config.self_critical_epochs:
+        callbacks.insert(0, SelfCritical(CiderReward(batches.targets), config.epochs))
     photos, captions = len(train_set.photos), sum(map(len, train_set.photos.captions))
     print(
         f"{model.count_params():,} weights, {photos:,} photos with {captions:,} captions, "
@@ -161,7 +173,7 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
         model.fit(
             batches.epochs_from(first_epoch),
             initial_epoch=first_epoch,
-            epochs=config.epochs,
+            epochs=config.all_epochs,
             steps_per_epoch=batches.steps_per_epoch,
             shuffle=False,
             callbacks=callbacks,

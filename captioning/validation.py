@@ -28,7 +28,7 @@ class ValidationCider(keras.callbacks.Callback):
     Stands before the callbacks that read the logs.
 
     Args:
-        config: `validate_every` and `epochs` are used.
+        config: `validate_every` and the number of epochs are used.
         vocabulary: of the captions.
         photos: the validation photos.
         grids: from indexes of photos to their features; None reads their pixels.
@@ -55,7 +55,7 @@ class ValidationCider(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Caption the validation photos with the weights that would be kept."""
         config = self._config
-        if logs is None or ((epoch + 1) % config.validate_every and epoch + 1 < config.epochs):
+        if logs is None or ((epoch + 1) % config.validate_every and epoch + 1 < config.all_epochs):
             return
         if self._captioner is None:
             self._captioner = Captioner(self.model, self._vocabulary, config)

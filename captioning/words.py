@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from attention_apps.attention.decoding import Rules
 from attention_apps.running.command import UserError
 from captioning.tokens import words_of
 
@@ -19,6 +21,26 @@ PAD, START, END, UNKNOWN = 0, 1, 2, 3
 """Ids with which every vocabulary begins."""
 SPECIAL = ("", "<s>", "</s>", "<unknown>")
 """Texts of these."""
+
+
+def caption_rules(max_length: int, length_penalty: Any) -> Rules:
+    """What every search for a caption keeps to.
+
+    Args:
+        max_length: most ids of a caption, the end included.
+        length_penalty: alpha of `((5 + length) / 6)^alpha`, a number or a tensor of rank 0.
+
+    Returns:
+        The rules, by which no caption holds padding, the start or an unknown word.
+    """
+    return Rules(
+        start_id=START,
+        end_id=END,
+        pad_id=PAD,
+        max_length=max_length,
+        forbidden=(PAD, START, UNKNOWN),
+        length_penalty=length_penalty,
+    )
 
 
 class Vocabulary:
