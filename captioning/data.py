@@ -16,6 +16,7 @@ from attention_apps.running.datasets import named_builder, prepare
 from captioning.config import Config
 from captioning.files import PhotoFiles, read_captions, read_split
 from captioning.photos import Photos
+from captioning.spool import Spool
 from captioning.tokens import words_of
 from captioning.words import Vocabulary
 
@@ -181,12 +182,12 @@ def _read_coco(config: Config) -> tuple[Photos, Photos, Photos, list[str]]:
 
     def photos(name: str) -> Photos:
         source = builder.as_dataset(split=name, decoders=decoders)
-        encoded, names, captions = [], [], []
+        encoded, names, captions = Spool(), [], []
         for example in source.as_numpy_iterator():
-            encoded.append(example["image"])
+            encoded.add(example["image"])
             names.append(example["image/filename"].decode())
             captions.append([text.decode() for text in example["captions"]["text"]])
-        return Photos(name, names, captions, encoded.__getitem__)
+        return Photos(name, names, captions, encoded.read)
 
     train, validation = set_aside(config, photos("train"))
     return train, validation, photos("val"), []
