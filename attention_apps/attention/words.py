@@ -193,6 +193,12 @@ WORDS: Mapping[str, Word] = {
             arguments=(("max_distance", int),),
             optional=1,
         ),
+        Word(
+            "grouped",
+            "num_key_value_heads",
+            "HEADS heads of keys and values, shared by groups of query heads",
+            arguments=(("heads", int),),
+        ),
         Word("dense", "algorithm", "exact, the whole matrix", home="algorithms.choices:Dense"),
         Word(
             "chunked",
