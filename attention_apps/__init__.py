@@ -9,7 +9,12 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "attention.layers": ("AdditiveAttention", "Attention", "MultiHeadAttention"),
+    "attention.layers": (
+        "AdditiveAttention",
+        "Attention",
+        "GroupedQueryAttention",
+        "MultiHeadAttention",
+    ),
     "attention.blocks": ("CausalBlock", "DecoderBlock", "EncoderBlock"),
     "attention.mechanism": ("Mechanism", "parse_mechanism"),
     "attention.predicted_window": ("PredictedWindow",),
@@ -18,7 +23,7 @@ _HOMES = {
     "attention.multi_scale": ("MultiScale",),
     "attention.random_blocks": ("RandomBlocks",),
     "attention.sparse_normalizers": ("Sparsemax", "TopK"),
-    "attention.hard": ("Gumbel", "Hard", "sample_place"),
+    "attention.hard": ("Gumbel", "Hard", "moved_baseline", "reinforce", "sample_place"),
     "attention.relative_positions": ("Alibi", "RelativeBias", "RelativeKeys"),
     "attention.algorithms.choices": ("BlockSparse", "Chunked", "Linear", "LowRank"),
     "attention.masks": ("causal", "everything", "global_tokens", "window"),

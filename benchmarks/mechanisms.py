@@ -23,6 +23,7 @@ FAMILIES = {
     "scoring": "Scoring: how alike a query and a key are",
     "normalizer": "Normalizers: from scores to weights",
     "scope": "Scopes: who may attend to whom",
+    "form": "Forms: which heads share keys and values",
     "position": "Positions inside attention",
     "algorithm": "Algorithms: how it is computed",
 }
@@ -47,12 +48,14 @@ DRAWN = {
     "local": "local+window:5",
     "low-rank": "low-rank:8:32",
     "linear": "linear:256",
+    "grouped": "grouped:2",
 }
 
 
 def family_of(choice: str) -> str:
     """The family in which a word's choice is shown."""
-    return {"mask": "scope", "qk_norm": "scoring", "soft_cap": "scoring"}.get(choice, choice)
+    families = {"mask": "scope", "qk_norm": "scoring", "soft_cap": "scoring"}
+    return {**families, "num_key_value_heads": "form"}.get(choice, choice)
 
 
 def weights_of(text: str, contrast: float) -> Any:
@@ -69,10 +72,11 @@ def weights_of(text: str, contrast: float) -> Any:
     steps = rng.normal(size=(1, LENGTH, 16)).cumsum(1)
     x = ((steps - steps.mean(1)) / steps.std(1)).astype("float32")
     layer.build(x.shape, x.shape)
-    for projection in (layer.query_dense, layer.key_dense):
-        # The same projection for queries and keys: neighbours are alike.
-        shape = projection.kernel.shape
-        projection.kernel.assign(np.random.default_rng(1).normal(size=shape) * contrast)
+    projections = np.random.default_rng(1).normal(size=layer.query_dense.kernel.shape) * contrast
+    for dense in (layer.query_dense, layer.key_dense):
+        # The same projection for queries and keys, of the first head of every group: neighbours
+        # are alike.
+        dense.kernel.assign(projections[:, :: layer.num_heads // dense.kernel.shape[1]])
     _, weights = layer(x, x, return_attention_scores=True)
     return np.array(weights)[0]
 
@@ -105,6 +109,8 @@ def described(word: Any) -> str:
         home = f"score_shaping:{word.name.replace('-', '_')}"
     if word.name == "multi-scale":
         home = "multi_scale:MultiScale"
+    if word.name == "grouped":
+        home = "grouped_query:GroupedQueryAttention"
     module, _, name = home.partition(":")
     return inspect.getdoc(getattr(import_module(f"attention_apps.attention.{module}"), name)) or ""
 

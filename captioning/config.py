@@ -68,11 +68,11 @@ class Config:
     """Attention heads of Transformer blocks; an LSTM's attention has one."""
     feedforward_dim: int = 384
     """Size of the inner feed-forward layers of Transformer blocks."""
-    encoder_attention: str = "full"
-    """Attention among regions: words joined by '+', such as cosine."""
-    decoder_attention: str = "full"
+    encoder_attention: str = field(default="full", metadata={"attention": ("self",)})
+    """Attention among regions: words of the list below, such as cosine."""
+    decoder_attention: str = field(default="full", metadata={"attention": ("causal",)})
     """Attention among words, of a Transformer: also rotary and window:SIZE."""
-    cross_attention: str = "additive"
+    cross_attention: str = field(default="additive", metadata={"attention": ("cross", "stepwise")})
     """Attention of words to regions: a scoring, such as additive, general, scaled_dot or cosine."""
     word_asks: bool = field(default=True, metadata={"before": False})
     """LSTMs: let the word before the one that is predicted take part in where to look."""

@@ -6,6 +6,8 @@ from typing import Any
 
 from keras import ops
 
+from attention_apps.attention.hard import reinforce
+
 FIRST_WORDS = 2
 """Words of a caption that need not tell which photo it is of."""
 
@@ -106,11 +108,12 @@ def hard_attention(
 
     Reference: Xu et al. 2015, "Show, Attend and Tell", equations 10 to 12; Williams 1992.
     """
-    advantage = ops.stop_gradient(rewards(log_probabilities, word_weights) - baseline)
+    reward = rewards(log_probabilities, word_weights)
     logarithms = ops.log(weights + 1e-10)
     of_drawn = ops.sum(ops.stop_gradient(looked) * logarithms, axis=-1)
     entropy = -ops.sum(weights * logarithms, axis=-1)
-    return weighted_mean(-advantage * of_drawn - entropy_weight * entropy, word_weights)
+    losses = reinforce(reward, of_drawn, entropy, baseline, entropy_weight)
+    return weighted_mean(losses, word_weights)
 
 
 def rewards(log_probabilities: Any, word_weights: Any) -> Any:

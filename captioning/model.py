@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from attention_apps.attention.blocks import EncoderBlock
+from attention_apps.attention.hard import moved_baseline
 from attention_apps.attention.mechanism import parse_mechanism
 from captioning.config import Config
 from captioning.decoders import HardDecoder, SoftDecoder, TransformerDecoder
@@ -306,7 +307,7 @@ class CaptionModel(keras.Model):
                 settings["hard_entropy_weight"],
             )
             mean = weighted_mean(rewards(told, sample_weight), sample_weight)
-            self.baseline.assign(0.9 * self.baseline + 0.1 * ops.stop_gradient(mean))
+            self.baseline.assign(moved_baseline(self.baseline, mean))
             loss = loss + settings["hard_reward_weight"] * (1.0 - y_pred["is_soft"]) * drawn
         return loss
 

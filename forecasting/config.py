@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 EXAMPLE = "MAPLE"
@@ -75,11 +75,11 @@ class Config:
     """Number of attention heads."""
     feedforward_dim: int = 64
     """Size of the inner feed-forward layers."""
-    time_attention: str = "full"
-    """Self-attention among patches: words joined by '+', such as cosine+rotary+window:16."""
-    variable_attention: str = "full"
+    time_attention: str = field(default="full", metadata={"attention": ("self",)})
+    """Self-attention among patches: words of the list below, such as cosine+rotary+window:16."""
+    variable_attention: str = field(default="full", metadata={"attention": ("self",)})
     """Self-attention among variables: `full` or a scoring."""
-    horizon_attention: str = "full"
+    horizon_attention: str = field(default="full", metadata={"attention": ("unplaced",)})
     """Attention of the forecast rows to the patches: `full` or a scoring."""
     dropout_rate: float = 0.1
     """Share dropped of what each half of a block adds, in training."""

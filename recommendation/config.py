@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 ROOM = "recommendation"
 EXAMPLE = (
@@ -62,8 +62,8 @@ class Config:
     """Number of attention heads."""
     feedforward_dim: int = 128
     """Size of the inner feed-forward layers."""
-    attention: str = "full"
-    """Attention among items: words joined by '+', such as cosine+rotary+window:16."""
+    attention: str = field(default="full", metadata={"attention": ("causal", "self")})
+    """Attention among items: words of the list below, such as cosine+rotary+window:16."""
     item_vectors: str = "transitions"
     """What the vectors of items begin as: `transitions` (what follows what, factorised: fewer
     epochs) or `random`."""

@@ -144,7 +144,7 @@ for text in (
     "sparsemax", "top-k:3", "hard", "qk-norm+soft-cap:3", "alibi", "relative-bias:20",
     "relative-keys:3", "rotary-yarn:4", "chunked:16+relative-bias+soft-cap:2", "local+window:9",
     "blocks:8+window:9+global:2+random:1:8:80", "span:20", "local+span:20", "low-rank:8:80",
-    "linear:32", "multi-scale:2",
+    "linear:32", "multi-scale:2", "grouped:1+rotary",
 ):
     inputs, key_mask = keras.Input((70, 6)), keras.Input((70,), dtype="bool")
     layer = MultiHeadAttention(2, 4, mechanism=parse_mechanism(text))

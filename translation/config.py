@@ -59,11 +59,11 @@ class Config:
     """Cell of the recurrent model: `gru` or `lstm`."""
     input_feeding: bool = True
     """Recurrent model: let what was attended to enter the next step (Luong et al. 2015)."""
-    encoder_attention: str = "full"
-    """Attention among source tokens: words joined by '+', such as cosine+rotary+window:16."""
-    decoder_attention: str = "full"
+    encoder_attention: str = field(default="full", metadata={"attention": ("self",)})
+    """Attention among source tokens: words of the list below, such as cosine+rotary+window:16."""
+    decoder_attention: str = field(default="full", metadata={"attention": ("causal",)})
     """Attention among target tokens."""
-    cross_attention: str = "full"
+    cross_attention: str = field(default="full", metadata={"attention": ("cross", "stepwise")})
     """Attention of target tokens to source tokens: a scoring, with or without `local-p:SIZE`;
     `additive` gives the recurrent model Bahdanau's decoder, any other scoring Luong's."""
     dropout_rate: float = 0.2

@@ -10,6 +10,7 @@ from attention_apps.attention.algorithms.choices import Linear
 from attention_apps.attention.algorithms.linear import implied_weights, linear_attention
 from attention_apps.attention.algorithms.pooled import pooled_attention
 from attention_apps.attention.choosing import Call, run_algorithm
+from attention_apps.attention.grouped_heads import shared_out
 from attention_apps.attention.masking import attendable
 from attention_apps.attention.masks import causal
 from attention_apps.attention.multi_scale import MultiScale
@@ -45,7 +46,8 @@ class CachedSteps:
             key_mask: `(batch, key)` booleans, True = may attend.
 
         Returns:
-            `key` `(batch, key, heads, dim)` and `value` `(batch, key, heads, value dim)`.
+            `key` `(batch, key, key-value heads, dim)` and `value` `(batch, key, key-value heads,
+            value dim)`.
         """
         key = value if key is None else key
         if key_mask is not None:
@@ -65,8 +67,8 @@ class CachedSteps:
                 newest, and `max_length` bounds nothing any more.
 
         Returns:
-            `key` and `value` of shape `(batch, slots, heads, dim)`, zeros; there are `max_length`
-            slots, or with `rolling` as many as the window sees.
+            `key` and `value` of shape `(batch, slots, key-value heads, dim)`, zeros; there are
+            `max_length` slots, or with `rolling` as many as the window sees.
 
         Raises:
             ValueError: for a rolling cache without a window.
@@ -79,7 +81,7 @@ class CachedSteps:
                     f"Received: rolling=True with scope={self.mechanism.scope}. Use window:SIZE."
                 )
             max_length = min(max_length, behind + 1)
-        shape = (batch_size, max_length, self.num_heads)
+        shape = (batch_size, max_length, self.mechanism.num_key_value_heads or self.num_heads)
         return {
             "key": ops.zeros((*shape, self.key_dim), dtype=self.compute_dtype),
             "value": ops.zeros((*shape, self.value_dim), dtype=self.compute_dtype),
@@ -110,17 +112,18 @@ class CachedSteps:
             "key": ops.slice_update(cache["key"], start, new_key),
             "value": ops.slice_update(cache["value"], start, self.value_dense(query)),
         }
+        key, value = (shared_out(cache[name], self.num_heads) for name in ("key", "value"))
         is_filled = key_positions >= 0
         if self._holds_no_matrix():
-            context, weights = self._attend_step(projected, cache, query_positions, is_filled)
+            context, weights = self._attend_step(projected, key, value, query_positions, is_filled)
         else:
             scope = causal() if self.mechanism.mask is None else self.mechanism.mask & causal()
             mask = scope.allowed(query_positions[:, None], key_positions[None, :])
             mask = ops.logical_and(mask, is_filled)
             context, weights = self._attend(
                 projected,
-                cache["key"],
-                cache["value"],
+                key,
+                value,
                 mask[None, None],
                 False,
                 distances=key_positions[None] - query_positions[:, None],
@@ -133,7 +136,7 @@ class CachedSteps:
         return not mechanism.algorithm.is_exact or isinstance(mechanism.scope, MultiScale)
 
     def _attend_step(
-        self, query: Any, cache: dict[str, Any], query_positions: Any, is_filled: Any
+        self, query: Any, key: Any, value: Any, query_positions: Any, is_filled: Any
     ) -> tuple[Any, Any]:
         """One position of an algorithm that is not the dense one's twin."""
         scope, learned = self.mechanism.scope, self._learned()
@@ -144,19 +147,17 @@ class CachedSteps:
         if isinstance(scope, MultiScale):
             context, weights = pooled_attention(
                 query,
-                cache["key"],
-                cache["value"],
+                key,
+                value,
                 factors=scope.factors,
                 query_positions=query_positions,
                 **shared,
             )
         elif isinstance(self.mechanism.algorithm, Linear):
             shared.update(learned["algorithm_weights"])
-            context = linear_attention(
-                query, cache["key"], cache["value"], key_mask=is_filled[None], **shared
-            )
+            context = linear_attention(query, key, value, key_mask=is_filled[None], **shared)
             mask = is_filled[None, None, None]
-            weights = implied_weights(query, cache["key"], mask=mask, **shared)
+            weights = implied_weights(query, key, mask=mask, **shared)
         else:
             raise ValueError(
                 "Low-rank attention mixes keys of all positions and cannot leave out the future: "
@@ -172,14 +173,14 @@ class CachedSteps:
 
         Args:
             query: `(batch, query, dim)`.
-            projected: `key` and `value`, `(batch, key, heads, dim)`.
+            projected: `key` and `value`, `(batch, key, key-value heads, dim)`.
             key_mask: `(batch, key)` booleans, True = may attend.
 
         Returns:
             Output `(batch, query, dim)` and the weights `(batch, heads, query, key)`.
         """
         projected_query = self._placed(self.query_dense(query), "query", None)
-        key, value = projected["key"], projected["value"]
+        key, value = (shared_out(projected[name], self.num_heads) for name in ("key", "value"))
         if self._holds_no_matrix():
             context, weights = run_algorithm(
                 self.mechanism,

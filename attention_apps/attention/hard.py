@@ -115,8 +115,7 @@ class Gumbel(Normalizer):
 def sample_place(scores: Any, mask: Any = None, noise: Any = None) -> tuple[Any, Any, Any]:
     """Draw one key from the softmax, with what REINFORCE needs to learn from the draw.
 
-    The draw itself has no gradient. A loss that adds `-(reward - baseline) * log_probability`,
-    with reward and baseline held fixed, has the gradient of the expected reward.
+    The draw itself has no gradient; a loss with `reinforce` has that of the expected reward.
 
     Args:
         scores: `(batch, heads, query, key)`.
@@ -137,3 +136,42 @@ def sample_place(scores: Any, mask: Any = None, noise: Any = None) -> tuple[Any,
     weights = highest_place(drawn, mask)
     log_probability = ops.sum(weights * logarithms, axis=-1)
     return weights, log_probability, -ops.sum(shares * logarithms, axis=-1)
+
+
+def reinforce(
+    reward: Any, log_probability: Any, entropy: Any, baseline: Any, entropy_weight: float
+) -> Any:
+    """`-(R - b) log p(s) - e H(p)`: in expectation its gradient is that of `-R - e H`.
+
+    Reward and baseline are held fixed: the draw is what learns. The baseline moves no gradient in
+    expectation, only how far single draws stray from it.
+
+    Args:
+        reward: R, how well what was drawn did; of any shape.
+        log_probability: of what was drawn, as `sample_place` gives it, of that shape.
+        entropy: of what it was drawn from, of that shape.
+        baseline: b, a scalar, as `moved_baseline` keeps it.
+        entropy_weight: e; the higher, the longer the draws stay varied.
+
+    Returns:
+        The losses, of that shape.
+
+    Reference: Xu et al. 2015, "Show, Attend and Tell", equation 12; Williams 1992 (REINFORCE).
+    """
+    return -ops.stop_gradient(reward - baseline) * log_probability - entropy_weight * entropy
+
+
+def moved_baseline(baseline: Any, mean_reward: Any, momentum: float = 0.9) -> Any:
+    """`m b + (1 - m) R`: the exponential average of the rewards of all batches so far.
+
+    Args:
+        baseline: b, before this batch; a weight that is not trained and is saved with the model.
+        mean_reward: R, the mean reward of this batch.
+        momentum: m, how much of the past is kept.
+
+    Returns:
+        b behind this batch, without gradients.
+
+    Reference: Xu et al. 2015, "Show, Attend and Tell", section 4.1 (there with m = 0.9).
+    """
+    return ops.stop_gradient(momentum * baseline + (1.0 - momentum) * mean_reward)

@@ -6,7 +6,8 @@ or not the weights are asked for, causal masks aligned to the end of the keys, e
 honoured, masked keys and values unable to matter, and weights in float32 before dropout.
 """
 
+from attention_apps.attention.grouped_query import GroupedQueryAttention
 from attention_apps.attention.multi_head import MultiHeadAttention
 from attention_apps.attention.single_head import AdditiveAttention, Attention
 
-__all__ = ["AdditiveAttention", "Attention", "MultiHeadAttention"]
+__all__ = ["AdditiveAttention", "Attention", "GroupedQueryAttention", "MultiHeadAttention"]

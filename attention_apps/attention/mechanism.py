@@ -29,7 +29,7 @@ NORMALIZERS = {kind.name: kind for kind in (Softmax, Sparsemax, Hard, Gumbel)}
 @keras.saving.register_keras_serializable("attention_apps")
 @dataclass(frozen=True, kw_only=True)
 class Mechanism:
-    """How a layer attends: five choices, and two that keep scores small.
+    """How a layer attends: five choices, two that keep scores small, and who shares keys.
 
     Attributes:
         scoring: how alike a query and a key are: `dot`, `scaled_dot`, `cosine`, `general`,
@@ -45,6 +45,8 @@ class Mechanism:
             `Linear(256)`.
         qk_norm: bring queries and keys to one length before they are scored.
         soft_cap: keep scores between -soft_cap and soft_cap.
+        num_key_value_heads: number of heads of keys and values, each shared by a group of query
+            heads (Ainslie et al. 2023); None gives every query head its own.
     """
 
     scoring: str = "scaled_dot"
@@ -54,6 +56,7 @@ class Mechanism:
     algorithm: Any = "auto"
     qk_norm: bool = False
     soft_cap: float | None = None
+    num_key_value_heads: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
@@ -85,6 +88,14 @@ class Mechanism:
             )
         if self.soft_cap is not None and not self.soft_cap > 0:
             raise ValueError(f"A soft cap is above 0. Received: soft_cap={self.soft_cap!r}")
+        heads = self.num_key_value_heads
+        if heads is not None and (
+            not isinstance(heads, int) or isinstance(heads, bool) or heads < 1
+        ):
+            raise ValueError(
+                "`num_key_value_heads` is a whole number of at least 1, or None for as many as "
+                f"there are query heads. Received: num_key_value_heads={heads!r}"
+            )
         refuse_what_does_not_fit(self)
 
     @property
@@ -118,6 +129,7 @@ class Mechanism:
             "algorithm": keras.saving.serialize_keras_object(self.algorithm),
             "qk_norm": self.qk_norm,
             "soft_cap": self.soft_cap,
+            "num_key_value_heads": self.num_key_value_heads,
         }
 
     @classmethod

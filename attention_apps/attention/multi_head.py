@@ -15,6 +15,7 @@ from attention_apps.attention.algorithms.low_rank import low_rank_weights
 from attention_apps.attention.cached_steps import CachedSteps
 from attention_apps.attention.choosing import Call, choose_algorithm, run_algorithm
 from attention_apps.attention.folding import FoldedAxes
+from attention_apps.attention.grouped_heads import projection, refuse_groups, shared_out
 from attention_apps.attention.hard import gumbel_noise
 from attention_apps.attention.masking import attendable, merge_masks, with_axes
 from attention_apps.attention.masks import causal, end_aligned_positions, window
@@ -64,6 +65,7 @@ class MultiHeadAttention(CachedSteps, keras.layers.MultiHeadAttention):
     ) -> None:
         super().__init__(num_heads, key_dim, **kwargs)
         self.mechanism = mechanism or Mechanism()
+        refuse_groups(self.num_heads, self.mechanism.num_key_value_heads or self.num_heads)
         # Made here and not when the module is read, so that the global seed counts.
         self._noise_seed = (
             keras.random.SeedGenerator(self.seed) if self.mechanism.normalizer.draws else None
@@ -71,13 +73,16 @@ class MultiHeadAttention(CachedSteps, keras.layers.MultiHeadAttention):
 
     def build(self, query_shape: Any, value_shape: Any, key_shape: Any = None) -> None:
         """Create the projections and what the scoring learns."""
-        super().build(query_shape, value_shape, key_shape)
         if len(query_shape) != 3 and not self._is_plain():
             raise ValueError(
-                "Attention over several axes takes scores and masks but no scope, no positions "
-                "and no algorithm but dense. "
+                "Attention over several axes takes scores and masks but no scope, no positions, "
+                "no groups of heads and no algorithm but dense. "
                 f"Received: query of rank {len(query_shape)}, mechanism={self.mechanism}"
             )
+        if self.mechanism.num_key_value_heads is None:
+            super().build(query_shape, value_shape, key_shape)
+        else:
+            self._build_groups(query_shape, value_shape, key_shape or value_shape)
         sizes = (self.num_heads, self.key_dim)
         mechanism = self.mechanism
         scope, position, algorithm = mechanism.scope, mechanism.position, mechanism.algorithm
@@ -99,11 +104,37 @@ class MultiHeadAttention(CachedSteps, keras.layers.MultiHeadAttention):
             declared = linear_weights(algorithm.features, self.key_dim)
             self._algorithm_weights = add_declared(self, declared, trainable=False)
 
+    def _build_groups(self, query_shape: Any, value_shape: Any, key_shape: Any) -> None:
+        """What Keras's `build` makes, in its order, with fewer heads of keys and values."""
+        groups = self.mechanism.num_key_value_heads
+        assert groups is not None
+
+        def project(name: str, num_heads: int, dim: int, shape: Any, **activation: str) -> Any:
+            # Asked for anew each time: an initializer may not be used twice.
+            shared = self._get_common_kwargs_for_sublayer()
+            layer = projection(
+                num_heads, dim, use_bias=self._use_bias, name=name, **shared, **activation
+            )
+            layer.build(shape)
+            return layer
+
+        heads, dim = self.num_heads, self.value_dim
+        self._query_dense = project("query", heads, self.key_dim, query_shape)
+        self._key_dense = project("key", groups, self.key_dim, key_shape)
+        if self._use_gate:
+            self._gate_dense = project("gate", heads, dim, query_shape, activation="sigmoid")
+        self._value_dense = project("value", groups, dim, value_shape)
+        self._build_attention(4)
+        shared = self._get_common_kwargs_for_sublayer()
+        self._output_dense = self._make_output_dense(query_shape, shared, "attention_output")
+        self._output_dense.build((*query_shape[:2], heads, dim))
+
     def _is_plain(self) -> bool:
         mechanism = self.mechanism
         return (
             mechanism.attends_everywhere
             and mechanism.position is None
+            and mechanism.num_key_value_heads is None
             and mechanism.algorithm.name in ("auto", "dense")
         )
 
@@ -156,7 +187,11 @@ class MultiHeadAttention(CachedSteps, keras.layers.MultiHeadAttention):
             key = value if same else attendable(key, attendable_keys)
         if query_mask is not None:
             query = attendable(query, query_mask)
-        projected = self.query_dense(query), self.key_dense(key), self.value_dense(value)
+        projected = (
+            self.query_dense(query),
+            shared_out(self.key_dense(key), self.num_heads),
+            shared_out(self.value_dense(value), self.num_heads),
+        )
         if is_dense:
             # A subclass may override the method with Keras's own arguments alone.
             biased = {} if score_bias is None else {"score_bias": score_bias}

@@ -34,10 +34,11 @@ class _SingleHead(keras.layers.Layer):
             mechanism.algorithm.name not in ("auto", "dense")
             or isinstance(mechanism.scope, AdaptiveSpan | MultiScale)
             or mechanism.qk_norm
+            or mechanism.num_key_value_heads is not None
         ):
             raise ValueError(
                 "A layer without projections attends densely with one head: it takes no spans, no "
-                "scales, no QK-norm and no other algorithm. "
+                "scales, no QK-norm, no groups of heads and no other algorithm. "
                 f"Received: mechanism={mechanism}. Use MultiHeadAttention."
             )
         if mechanism is not None and mechanism.predicts_scope:

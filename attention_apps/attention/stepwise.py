@@ -54,11 +54,12 @@ class StepwiseAttention(keras.layers.Layer):
             self.mechanism.algorithm.name not in ("auto", "dense")
             or isinstance(self.mechanism.scope, MultiScale)
             or self.mechanism.qk_norm
+            or self.mechanism.num_key_value_heads is not None
             or self.mechanism.normalizer.draws
         ):
             raise ValueError(
                 "Attention in a loop over time has one head and one query at a time: it takes no "
-                "scales, no QK-norm, no other algorithm and no noise. "
+                "scales, no QK-norm, no groups of heads, no other algorithm and no noise. "
                 f"Received: mechanism={self.mechanism}. Use hard for one key, or leave it out."
             )
         self.is_additive = self.mechanism.scoring == "additive"

@@ -193,6 +193,12 @@ WORDS: Mapping[str, Word] = {
             arguments=(("max_distance", int),),
             optional=1,
         ),
+        Word(
+            "grouped",
+            "num_key_value_heads",
+            "HEADS heads of keys and values, shared by groups of query heads",
+            arguments=(("heads", int),),
+        ),
         Word("dense", "algorithm", "exact, the whole matrix", home="algorithms.choices:Dense"),
         Word(
             "chunked",
@@ -231,7 +237,53 @@ WORDS: Mapping[str, Word] = {
 }
 
 
-def described() -> str:
-    """All words with a line each, for `--help`."""
-    width = max(len(str(word)) for word in WORDS.values())
-    return "\n".join(f"{word!s:{width}}  {word.line}" for word in WORDS.values())
+# What compares or bounds positions, which only queries and keys of one sequence share.
+_IN_ONE_SEQUENCE = (
+    *(name for name, word in WORDS.items() if word.choice in ("mask", "position")),
+    *("span", "local", "blocks"),
+)
+
+# Where a flag can put an attention, and the words that are refused there.
+SITES: Mapping[str, tuple[str, ...]] = {
+    # A sequence attends to itself, as in an `EncoderBlock`.
+    "self": ("local-p",),
+    # It attends to what came before, as in a `CausalBlock`, and is asked step by step.
+    "causal": ("local-p", "low-rank"),
+    # It attends to another, as in a `DecoderBlock`.
+    "cross": _IN_ONE_SEQUENCE,
+    # It attends to another, whose places it cannot guess.
+    "unplaced": (*_IN_ONE_SEQUENCE, "local-p", "multi-scale"),
+    # It attends to another in a loop with one head, as `StepwiseAttention` does.
+    "stepwise": (
+        *_IN_ONE_SEQUENCE,
+        *("multi-scale", "qk-norm", "gumbel", "grouped", "chunked", "low-rank", "linear"),
+    ),
+}
+
+
+def accepted(*sites: str) -> tuple[str, ...]:
+    """Names of the words that an attention at one of these `SITES` takes."""
+    return tuple(name for name in WORDS if any(name not in SITES[site] for site in sites))
+
+
+def described(flags: Mapping[str, tuple[str, ...]]) -> str:
+    """The words that flags take with a line each, for `--help`.
+
+    Args:
+        flags: for every flag, such as `--cross-attention`, the `SITES` that it may stand for.
+
+    Returns:
+        A line for every word that any flag takes, words of the same flags below one title.
+    """
+    taken = {flag: accepted(*sites) for flag, sites in flags.items()}
+    groups: dict[tuple[str, ...], list[Word]] = {}
+    for name, word in WORDS.items():
+        takers = tuple(flag for flag, names in taken.items() if name in names)
+        groups.setdefault(takers, []).append(word)
+    groups.pop((), None)
+    width = max(len(str(word)) for words in groups.values() for word in words)
+    lines = []
+    for takers, words in groups.items():
+        lines.append(f"words of {', '.join(takers)}, joined by '+':")
+        lines += [f"  {word!s:{width}}  {word.line}" for word in words]
+    return "\n".join(lines)

@@ -19,6 +19,7 @@ from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin,
 
 import tyro
 
+from attention_apps.attention.words import described
 from attention_apps.running.command import UserError
 from attention_apps.running.runs import is_finished, read_config
 
@@ -45,7 +46,8 @@ def parse(
     """Fill one dataclass from flags; the docstring under each field is its help.
 
     Args:
-        kind: a dataclass; `learning_rate` becomes `--learning-rate`.
+        kind: a dataclass; `learning_rate` becomes `--learning-rate`. A field whose metadata names
+            sites of `attention` has the words it takes listed below the help.
         argv: the arguments after the command's name; None takes those of this process.
         prog: the command as the user types it, e.g. `python -m translation.predict`.
         description: what the command does, for `--help`.
@@ -140,6 +142,8 @@ def _parse(
             )
     except SystemExit as end:
         if not end.code:
+            if {"--help", "-h"} & set(argv):
+                _print_words(twin)
             raise
         _refuse_value(twin, argv, complaint.getvalue(), prog)
     filled, unknown = answer
@@ -153,6 +157,17 @@ def _parse(
         ]
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+def _print_words(twin: type) -> None:
+    """Below the help, list what the flags take whose fields name sites of attention."""
+    sites = {
+        _flag(field.name): field.metadata["attention"]
+        for field in dataclasses.fields(twin)
+        if "attention" in field.metadata
+    }
+    if sites:
+        print(described(sites))
 
 
 def _refuse_unknown(twin: type, token: str, prog: str) -> NoReturn:

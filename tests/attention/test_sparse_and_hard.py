@@ -12,10 +12,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from keras import ops
 
-from attention_apps.attention.hard import Gumbel, Hard, gumbel_noise, sample_place
+from attention_apps.attention.hard import (
+    Gumbel,
+    Hard,
+    gumbel_noise,
+    moved_baseline,
+    reinforce,
+    sample_place,
+)
 from attention_apps.attention.layers import Attention, MultiHeadAttention
 from attention_apps.attention.mechanism import parse_mechanism
-from attention_apps.attention.normalizers import Normalizer, Softmax, masked_softmax
+from attention_apps.attention.normalizers import Normalizer, Softmax
 from attention_apps.attention.sparse_normalizers import Sparsemax, TopK
 from attention_apps.attention.stepwise import StepwiseAttention
 
@@ -149,22 +156,70 @@ def test_draws_follow_the_softmax():
     np.testing.assert_array_equal(np.argmax(cold, axis=-1), drawn)
 
 
-def test_reinforce_has_the_gradient_of_the_expected_reward():
+@pytest.mark.parametrize("entropy_weight", [0.0, 0.3])
+@pytest.mark.parametrize("baseline", [0.0, 0.7])
+def test_reinforce_has_the_gradient_of_the_expected_reward(baseline, entropy_weight):
     """Summed over all places by their probabilities, for rewards that are not differentiable."""
-    scores, rewards = tf.Variable([[0.3, -1.0, 0.7]]), np.array([2.0, -1.0, 0.5])
-    mask = np.array([[True, True, True]])
+    scores, rewards = tf.Variable([[0.3, -1.0, 0.7, 2.0]]), np.array([2.0, -1.0, 0.5, 9.0])
+    mask = np.array([[True, True, True, False]])
     with tf.GradientTape() as tape:
-        expected = tf.reduce_sum(masked_softmax(scores) * rewards)
-    wanted = tape.gradient(expected, scores).numpy()
-    shares, total = masked_softmax(scores).numpy()[0], np.zeros((1, 3))
+        shares = tf.nn.softmax(scores[:, :3])
+        expected = tf.reduce_sum(shares * rewards[:3])
+        entropy = -tf.reduce_sum(shares * tf.math.log(shares))
+        wished = -expected - entropy_weight * entropy
+    wanted = tape.gradient(wished, scores).numpy()
+    shares, total = shares.numpy()[0], np.zeros((1, 4))
     for place in range(3):
-        noise = np.where(np.arange(3) == place, 99.0, 0.0)[None]  # Draws this place.
+        noise = np.where(np.arange(4) == place, 99.0, 0.0)[None]  # Draws this place.
         with tf.GradientTape() as tape:
-            weights, log_probability, _ = sample_place(scores, mask, noise)
-            surrogate = tf.reduce_sum((rewards[place] - 0.7) * log_probability)
+            weights, log_probability, entropy = sample_place(scores, mask, noise)
+            # A reward that depends on the scores must not be differentiated either.
+            reward = rewards[place] + 0.0 * tf.reduce_sum(scores)
+            loss = reinforce(reward, log_probability, entropy, baseline, entropy_weight)
         assert np.argmax(weights) == place
-        total += shares[place] * tape.gradient(surrogate, scores).numpy()
+        total += shares[place] * tape.gradient(loss, scores).numpy()
     np.testing.assert_allclose(total, wanted, atol=1e-6)
+
+
+def test_a_reward_is_no_part_of_the_function_that_is_differentiated():
+    scores = tf.Variable([[1.0, 2.0]])
+    with tf.GradientTape() as tape:
+        _, log_probability, entropy = sample_place(scores)
+        reward = tf.reduce_sum(scores, axis=-1)
+        loss = tf.reduce_sum(reinforce(reward, log_probability, entropy, reward, 0.0))
+    np.testing.assert_allclose(tape.gradient(loss, scores), [[0, 0]], atol=1e-7)
+
+
+def test_a_baseline_near_the_rewards_steadies_the_gradient():
+    """Its variance over the draws falls, computed over all places."""
+    shares, rewards = np.array([0.2, 0.3, 0.5], "float32"), [-10.0, -11.0, -10.5]
+
+    def variance(baseline):
+        found = []
+        for place, reward in enumerate(rewards):
+            scores = tf.Variable(np.log(shares)[None])
+            noise = np.where(np.arange(3) == place, 99.0, 0.0)[None]
+            with tf.GradientTape() as tape:
+                _, log_probability, entropy = sample_place(scores, None, noise)
+                loss = reinforce(reward, log_probability, entropy, baseline, 0.0)
+            found.append(tape.gradient(loss, scores).numpy()[0])
+        found = np.array(found)
+        return shares @ np.square(found - shares @ found).sum(axis=1)
+
+    assert variance(-10.5) < variance(0.0) / 100
+
+
+def test_the_baseline_is_the_exponential_average_of_the_rewards():
+    rewards, baseline = [-3.0, -1.0, -2.0, 0.5], 0.0
+    for reward in rewards:
+        baseline = moved_baseline(baseline, reward)
+    behind = len(rewards) - 1 - np.arange(len(rewards))
+    assert float(baseline) == pytest.approx(np.sum(0.1 * 0.9**behind * rewards))
+    assert float(moved_baseline(4.0, 2.0, momentum=0.25)) == pytest.approx(2.5)
+    reward = tf.Variable(1.0)
+    with tf.GradientTape() as tape:
+        moved = moved_baseline(baseline, reward)
+    assert tape.gradient(moved, reward) is None
 
 
 def test_a_place_is_drawn_among_what_may_be_attended():

@@ -148,6 +148,33 @@ def test_a_model_read_back_answers_the_same(config, tmp_path):
     np.testing.assert_array_equal(first, second)
 
 
+def test_the_baseline_of_hard_attention_follows_the_rewards_and_is_saved(tmp_path):
+    config = replace(TINY, image_size=32, decoder="hard", hard_soft_share=0.0)
+    model = build_model(config, WORDS)
+    assert not model.baseline.trainable
+    inputs, target, weights = batch()
+    weights[:, :, 3:] = 0
+    expected = 0.0
+    for _ in range(3):
+        told = model(inputs, training=True)
+        told_well = np.array(tf.nn.log_softmax(tf.cast(told["logits"], "float32")))
+        told_well = np.take_along_axis(told_well, target[..., None].astype(int), axis=-1)[..., 0]
+        rewards = [
+            np.mean(caption[start:3])
+            for photo in told_well
+            for caption in photo
+            for start in range(3)
+        ]
+        model.compute_loss(inputs, target, told, weights, training=True)
+        expected += 0.1 * (np.mean(rewards) - expected)
+        np.testing.assert_allclose(model.baseline, expected, rtol=1e-4)
+    model.compute_loss(inputs, target, told, weights, training=False)
+    np.testing.assert_allclose(model.baseline, expected, rtol=1e-4)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(again.baseline, model.baseline)
+
+
 def test_hard_attention_looks_at_one_cell():
     config = replace(TINY, image_size=32, decoder="hard", hard_soft_share=0.0)
     model = build_model(config, WORDS)

@@ -6,6 +6,12 @@ import pytest
 SKIPPED_ON_TENSORFLOW = {
     "MultiHeadAttentionTest.test_basics_with_flash_attention": "flash attention has no TensorFlow",
     "MultiHeadAttentionTest.test_flash_attention_with_errors": "flash attention has no TensorFlow",
+    "GroupedQueryAttentionTest.test_basics_with_flash_attention": (
+        "flash attention has no TensorFlow"
+    ),
+    "GroupedQueryAttentionTest.test_flash_attention_with_errors": (
+        "flash attention has no TensorFlow"
+    ),
 }
 
 

@@ -12,18 +12,25 @@ import keras
 import pytest
 from keras.src import layers as keras_layers  # the very module that Keras's tests import
 
-from attention_apps.attention.layers import AdditiveAttention, Attention, MultiHeadAttention
+from attention_apps.attention.layers import (
+    AdditiveAttention,
+    Attention,
+    GroupedQueryAttention,
+    MultiHeadAttention,
+)
 
 FOLDER = Path(keras.__file__).parent / "src" / "layers" / "attention"
 FILES = {
     "AttentionTest": "attention_test.py",
     "AdditiveAttentionTest": "additive_attention_test.py",
     "MultiHeadAttentionTest": "multi_head_attention_test.py",
+    "GroupedQueryAttentionTest": "grouped_query_attention_test.py",
 }
 OURS = {
     "Attention": Attention,
     "AdditiveAttention": AdditiveAttention,
     "MultiHeadAttention": MultiHeadAttention,
+    "GroupedQueryAttention": GroupedQueryAttention,
 }
 
 # Where our layers differ from Keras's on purpose: "Class.test" and the reason. Strict: an entry
@@ -42,6 +49,15 @@ EXCEPTIONS = {
         "aligns 5 queries to the start of 3 keys; ours stand at the end, as decoding needs"
     ),
     "MultiHeadAttentionTest.test_flash_attention_with_errors": (
+        "expects weights to be refused with flash attention (JAX); ours can always be asked for"
+    ),
+    "GroupedQueryAttentionTest.test_masking_causal": (
+        "aligns 5 queries to the start of 3 keys; ours stand at the end, as decoding needs"
+    ),
+    "GroupedQueryAttentionTest.test_shape_mismatch_error_query_value_dim_mismatch": (
+        "refuses values of another size than queries; ours are projected, as in MultiHeadAttention"
+    ),
+    "GroupedQueryAttentionTest.test_flash_attention_with_errors": (
         "expects weights to be refused with flash attention (JAX); ours can always be asked for"
     ),
 }
@@ -76,6 +92,7 @@ def ours(name: str) -> type[unittest.TestCase]:
 AttentionTest = ours("AttentionTest")
 AdditiveAttentionTest = ours("AdditiveAttentionTest")
 MultiHeadAttentionTest = ours("MultiHeadAttentionTest")
+GroupedQueryAttentionTest = ours("GroupedQueryAttentionTest")
 
 
 def test_every_exception_belongs_to_a_class_of_the_suite():
