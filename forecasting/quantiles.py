@@ -96,7 +96,8 @@ class NonCrossing(keras.layers.Layer):
         """Take the random walk's spread from how far the series moved in training.
 
         Args:
-            changes: `(windows, horizon, targets)` in scaled units.
+            changes: `(windows, horizon, targets)` in scaled units; divided by what the gaps grow
+                with, where a start is not the walk.
         """
         if self.levels:
             self.walk_gaps.assign(np.diff(walk_quantiles(changes, self.levels), axis=-1))

@@ -9,7 +9,6 @@ import numpy as np
 
 from attention_apps.running.command import UserError
 from forecasting.baselines import PENALTIES
-from forecasting.quantiles import walk_quantiles
 
 if TYPE_CHECKING:
     from forecasting.model import Forecaster
@@ -57,8 +56,8 @@ def start_with_spread(model: Forecaster, splits: Any) -> float:
     """Make the band as wide as a ridge regression says that the coming days will vary.
 
     Half the log of the mean variance of the rows ahead, less its mean in training, is regressed on
-    what the model sees of the past; every gap between quantiles grows with its exponential. The
-    median stays where the last value is.
+    what the model sees of the past; every gap between quantiles grows with its exponential, from
+    the gaps of moves that are divided by it. The median stays where the last value is.
 
     Args:
         model: the untrained forecaster of returns, whose gaps grow as `exp`; it is changed.
@@ -92,13 +91,10 @@ def start_with_spread(model: Forecaster, splits: Any) -> float:
     for start in range(0, len(training), _CHUNK):
         seen = _seen(model, windows, training[start : start + _CHUNK])[0]
         growth.append(np.exp(np.moveaxis(seen @ matrix + bias, 1, 2)))
-    moves = windows.changes(training) / np.concatenate(growth)
-    gaps = np.diff(walk_quantiles(moves, model.levels), axis=-1)
-    # The gaps of scaled moves in those of the moves themselves, one factor for all targets.
-    factors = np.log(gaps / np.asarray(model.output_quantiles.walk_gaps, np.float64)).mean(1)
+    model.output_quantiles.set_walk(windows.changes(training) / np.concatenate(growth))
     kernel = np.repeat(matrix[..., None], len(model.levels), axis=-1)
-    kernel[..., 0] = 0.0
-    biases = np.concatenate([np.zeros((model.horizon, 1)), bias[:, None] + factors], axis=1)
+    biases = np.repeat(bias[:, None], len(model.levels), axis=-1)
+    kernel[..., 0] = biases[..., 0] = 0.0  # the first output of a row is its location
     model.linear.kernel.assign(kernel.reshape(len(kernel), -1))
     model.linear.bias.assign(biases.reshape(-1))
     return penalty
