@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from forecasting.baselines import random_walk
 from forecasting.config import Config
 from forecasting.metrics import pinball
 from forecasting.significance import diebold_mariano
@@ -121,12 +122,13 @@ def calibrate(model: Any, config: Config, splits: Any) -> dict[str, Any]:
     actual = splits.windows.changes(origins)
     full = forecast_all(model, splits.windows, origins)
     departure = Departure.of(full, output)
+    walk = random_walk(splits, config.levels)(origins)
     location, spread = 1.0, 1.0
     if config.departure == "proven":
         location, spread = departure.proven(config, actual)
     output.location_share.assign(location)
     figures: dict[str, Any] = {
-        "val_loss_walk": float(losses_of(config, departure.at(0.0, 0.0), actual).mean()),
+        "val_loss_walk": float(losses_of(config, walk, actual).mean()),
         "location_share": location,
         "spread_share": spread,
     }

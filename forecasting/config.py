@@ -36,6 +36,9 @@ class Config:
     or `levels` (the values themselves)."""
     variance: str = "parkinson"
     """How a day's variance is read from its prices: `parkinson` or `garman_klass`."""
+    context: str = "own"
+    """What is read of a row beside an asset's `own` cells; `market` adds its falls by themselves
+    and the market's: means over the assets of log variance, falls and returns."""
     target_columns: tuple[str, ...] = ()
     """Columns to forecast; by default the closing price, or every column of numbers."""
     past_columns: tuple[str, ...] = ()
@@ -87,8 +90,9 @@ class Config:
     """Levels of the quantiles that are forecast; 0.5 is among them."""
 
     start: str = "walk"
-    """Where training starts: `walk` (the random walk) or `ridge` (the linear part is the ridge
-    regression that validation chooses, the rest still says nothing)."""
+    """Where training starts: `walk` (the random walk), `ridge` (the linear part is the ridge
+    regression that validation chooses, the rest still says nothing) or `spread` (of returns: the
+    band is as wide as such a regression of the log variance says, around no change)."""
     loss: str = "pinball"
     """`pinball` (quantiles), or `squared` or `absolute` (one forecast without a distribution)."""
     epochs: int = 30
@@ -129,9 +133,10 @@ class Config:
             ("generated_size", ("small", "full")),
             ("target", ("returns", "volatility", "levels")),
             ("variance", ("parkinson", "garman_klass")),
+            ("context", ("own", "market")),
             ("calendar", ("none", "weekday", "hour", "hour_of_week")),
             ("form", ("time", "variables", "both")),
-            ("start", ("walk", "ridge")),
+            ("start", ("walk", "ridge", "spread")),
             ("loss", ("pinball", "squared", "absolute")),
             ("departure", ("proven", "free")),
             ("calibration", ("conformal", "none")),
@@ -149,6 +154,16 @@ class Config:
             raise ValueError(
                 "--lookback must be a multiple of --patch-length. "
                 f"Received: --lookback {self.lookback} --patch-length {self.patch_length}"
+            )
+        if self.context == "market" and self.target == "levels":
+            raise ValueError(
+                "--context market reads returns of assets: it goes with --target returns or "
+                "volatility. Received: --target levels"
+            )
+        if self.start == "spread" and (self.target != "returns" or not self.levels):
+            raise ValueError(
+                "--start spread is of quantiles of returns: it goes with --target returns and "
+                f"--loss pinball. Received: --target {self.target} --loss {self.loss}"
             )
         if self.dataset == "files" and not self.data_dir:
             raise ValueError(

@@ -15,7 +15,6 @@ from forecasting.series import (
     CLOSE,
     calendar_features,
     has_range,
-    num_changes,
     num_relative,
     read,
     seconds,
@@ -92,11 +91,6 @@ class Splits:
     def num_relative(self) -> int:
         """How many of the first features the model sees relative to their last value."""
         return num_relative(self.target)
-
-    @property
-    def num_changes(self) -> int:
-        """How many of the last features are changes from the row before."""
-        return num_changes(self.target)
 
     @property
     def has_range(self) -> bool:
@@ -189,6 +183,7 @@ def read_series(panel: Panel, config: Config) -> tuple[np.ndarray, np.ndarray]:
         columns=panel.columns,
         target=config.target,
         variance=config.variance,
+        context=config.context,
         num_targets=panel.num_targets,
     )
     return series.numpy()[0][:, : panel.num_targets], features.numpy()[0]

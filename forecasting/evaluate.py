@@ -59,7 +59,9 @@ def evaluate(run_dir: Path, *, floors: tuple[str, ...] = ()) -> dict[str, Any]:
     named = forecasters(run.model, uniform, run.config, splits, floors)
     for name, forecast in named.items():
         values = forecast(origins)
-        tables[name], daily[name] = scores.figures(values), scores.daily_losses(values)
+        level = scores.variance_level(forecast)
+        tables[name] = scores.figures(values, level)
+        daily[name] = scores.daily_losses(values, level)
         if name == MODEL:
             pictured = run.run_dir / "evaluation" / "fan.png"
             draw_fan(run.config, splits, origins, values, pictured)

@@ -14,6 +14,7 @@ from attention_apps.running.command import UserError
 from forecasting.config import Config
 from forecasting.quantiles import NonCrossing
 from forecasting.readers import READERS
+from forecasting.series import num_changes
 from forecasting.units import Units
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Forecaster(keras.Model):
         num_columns: how many of it are declared columns, behind the calendar.
         static: what tells variables apart, `(variables, static)`, as nested lists.
         levels: of the quantiles; none forecasts a single value.
+        growth: of the gaps between quantiles, see `NonCrossing`.
         form: `time`, `variables` or `both`, see `readers`.
         patch_length: rows of a patch.
         dim: size of embeddings.
@@ -78,6 +80,7 @@ class Forecaster(keras.Model):
         num_columns: int,
         static: list[list[float]],
         levels: tuple[float, ...],
+        growth: str = "softplus",
         form: str,
         patch_length: int,
         dim: int,
@@ -102,6 +105,7 @@ class Forecaster(keras.Model):
             "num_columns": num_columns,
             "static": static,
             "levels": tuple(levels),
+            "growth": growth,
             "form": form,
             "patch_length": patch_length,
             "dim": dim,
@@ -152,7 +156,11 @@ class Forecaster(keras.Model):
             name="units",
         )
         self.output_quantiles = NonCrossing(
-            horizon=horizon, num_targets=num_targets, levels=tuple(levels), name="quantiles"
+            horizon=horizon,
+            num_targets=num_targets,
+            levels=tuple(levels),
+            growth=growth,
+            name="quantiles",
         )
 
     def build(self, input_shape: Any = None) -> None:
@@ -251,11 +259,12 @@ def build_model(config: Config, splits: Splits) -> Forecaster:
             num_targets=windows.series.shape[1],
             num_features=windows.features.shape[2],
             num_relative=splits.num_relative,
-            num_changes=splits.num_changes,
+            num_changes=num_changes(config.target, config.context),
             num_known=windows.known.shape[1],
             num_columns=splits.panel.known.shape[1],
             static=splits.panel.static.tolist(),
             levels=config.levels,
+            growth="exp" if config.start == "spread" else "softplus",
             form=config.form,
             patch_length=config.patch_length,
             dim=config.dim,

@@ -18,8 +18,9 @@ class NonCrossing(keras.layers.Layer):
     """From free numbers to a forecast that is the random walk's where they are zero.
 
     The median is the first free number; every other quantile lies a positive gap beyond its
-    neighbour. A gap is the random walk's own, times `softplus` of a free number, which is 1 for 0.
-    Without quantiles there is the first number alone.
+    neighbour. A gap is the random walk's own, times a positive function of a free number, which is
+    1 for 0: `softplus`, or `exp`, with which a linear log deviation scales the whole band. Without
+    quantiles there is the first number alone.
 
     Three groups of values are set after training and not learned: how much of the way from the
     random walk is gone in location and in spread, and by what factor each quantile's distance from
@@ -29,6 +30,7 @@ class NonCrossing(keras.layers.Layer):
         horizon: rows that are forecast.
         num_targets: series that are forecast.
         levels: of the quantiles, with 0.5 among them; none forecasts a single value.
+        growth: of a gap with its free number, `softplus` or `exp`.
         **kwargs: Keras's layer arguments.
 
     Call arguments:
@@ -40,9 +42,16 @@ class NonCrossing(keras.layers.Layer):
     """
 
     def __init__(
-        self, *, horizon: int, num_targets: int, levels: tuple[float, ...], **kwargs: Any
+        self,
+        *,
+        horizon: int,
+        num_targets: int,
+        levels: tuple[float, ...],
+        growth: str = "softplus",
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.growth = growth
         self.horizon = horizon
         self.num_targets = num_targets
         self.levels = tuple(levels)
@@ -66,7 +75,8 @@ class NonCrossing(keras.layers.Layer):
         location = self.location_share * free[..., :1]
         if not self.levels:
             return location
-        factor = ops.softplus(free[..., 1:] + _UNIT)
+        free = free[..., 1:]
+        factor = ops.exp(free) if self.growth == "exp" else ops.softplus(free + _UNIT)
         gaps = self.walk_gaps * (1 + self.spread_share * (factor - 1))
         below, above = gaps[..., : self.middle], gaps[..., self.middle :]
         lower = ops.flip(ops.cumsum(ops.flip(below, axis=-1), axis=-1), axis=-1)
@@ -86,7 +96,8 @@ class NonCrossing(keras.layers.Layer):
         """Take the random walk's spread from how far the series moved in training.
 
         Args:
-            changes: `(windows, horizon, targets)` in scaled units.
+            changes: `(windows, horizon, targets)` in scaled units; divided by what the gaps grow
+                with, where a start is not the walk.
         """
         if self.levels:
             self.walk_gaps.assign(np.diff(walk_quantiles(changes, self.levels), axis=-1))
@@ -98,6 +109,7 @@ class NonCrossing(keras.layers.Layer):
             "horizon": self.horizon,
             "num_targets": self.num_targets,
             "levels": self.levels,
+            "growth": self.growth,
         }
 
 

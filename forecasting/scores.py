@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,9 @@ class Scores:
     """Scores forecasts of the same origins alike.
 
     Returns are scored in basis points (hundredths of a percent) of log return, variances in their
-    logarithms and by QLIKE, levels in scaled units, as the standard tables do.
+    logarithms and by QLIKE, levels in scaled units, as the standard tables do. The exponential of
+    the log variance that is forecast lies below the mean variance, which QLIKE asks for: every
+    forecast is brought to it by `variance_level`.
 
     Args:
         config: what is forecast and how.
@@ -27,7 +29,7 @@ class Scores:
     """
 
     def __init__(self, config: Config, splits: Any, origins: np.ndarray) -> None:
-        self._config = config
+        self._config, self._splits = config, splits
         scale = splits.scaling.scale
         self._unit = np.ones_like(scale) if config.target == "levels" else scale
         if config.target == "returns":
@@ -53,18 +55,42 @@ class Scores:
             return "pinball"
         return "mse" if self._config.loss == "squared" else "mae"
 
-    def figures(self, forecast: np.ndarray) -> dict[str, float]:
+    def variance_level(self, forecast: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """By what factor variances exceeded the exponentials of a forecast before the test part.
+
+        Args:
+            forecast: from origins to changes in scaled units, as of `forecasters`.
+
+        Returns:
+            The mean of the ratio over the training and validation part, `(horizon, targets)`; 1
+            where no variance is forecast.
+
+        Reference: Duan 1983, "Smearing Estimate: A Nonparametric Retransformation Method".
+        """
+        windows, parts = self._splits.windows, self._splits.parts
+        if not self._is_variance:
+            return np.ones((windows.horizon, windows.series.shape[1]))
+        before = np.concatenate([parts.origins("training"), parts.origins("validation")])
+        errors = windows.changes(before) - self._point(forecast(before))
+        return np.exp(errors * self._unit).mean(0)
+
+    def _point(self, forecast: np.ndarray) -> np.ndarray:
+        levels = self._config.levels
+        return forecast[..., levels.index(0.5) if levels else 0]
+
+    def figures(self, forecast: np.ndarray, level: np.ndarray) -> dict[str, float]:
         """All figures of one forecast.
 
         Args:
             forecast: changes in scaled units, `(origins, horizon, targets, outputs)`.
+            level: of its variances, see `variance_level`.
 
         Returns:
             Figures by name; means over origins, rows and targets unless the name says otherwise.
         """
         forecast, actual = forecast * self._unit[:, None], self._actual
         levels = self._config.levels
-        point = forecast[..., levels.index(0.5) if levels else 0]
+        point = self._point(forecast)
         found: dict[str, Any] = {}
         if levels:
             inside = metrics.coverage(forecast, actual)
@@ -83,7 +109,7 @@ class Scores:
             "mase": metrics.scaled_error(point, actual, self._steps).mean(),
         }
         if self._log_variance is not None:
-            found |= self._variance_figures(point)
+            found |= self._variance_figures(point, level)
         if self._config.target == "returns":
             found["directional_accuracy_first_row"] = metrics.directional_accuracy(
                 point[:, 0], actual[:, 0]
@@ -94,35 +120,36 @@ class Scores:
                 )
         return {name: float(value) for name, value in found.items()}
 
-    def _qlike(self, point: np.ndarray) -> np.ndarray:
-        forecast = np.exp(self._log_variance + point)
+    def _qlike(self, point: np.ndarray, level: np.ndarray) -> np.ndarray:
+        forecast = level * np.exp(self._log_variance + point)
         return metrics.qlike(forecast, np.exp(self._log_variance + self._actual))
 
-    def _variance_figures(self, point: np.ndarray) -> dict[str, Any]:
-        qlike = self._qlike(point)
+    def _variance_figures(self, point: np.ndarray, level: np.ndarray) -> dict[str, Any]:
+        qlike = self._qlike(point, level)
         return {
             "qlike": qlike.mean(),
             "qlike_first_row": qlike[:, 0].mean(),
             "mse_first_row": np.square(point - self._actual)[:, 0].mean(),
         }
 
-    def daily_losses(self, forecast: np.ndarray) -> dict[str, np.ndarray]:
+    def daily_losses(self, forecast: np.ndarray, level: np.ndarray) -> dict[str, np.ndarray]:
         """The figures that forecasts are compared by, at every origin.
 
         Args:
             forecast: changes in scaled units, `(origins, horizon, targets, outputs)`.
+            level: of its variances, see `variance_level`.
 
         Returns:
             By name, means over rows and targets, `(origins,)`; the main figure first.
         """
         forecast, actual = forecast * self._unit[:, None], self._actual
         levels = self._config.levels
-        point = forecast[..., levels.index(0.5) if levels else 0]
+        point = self._point(forecast)
         losses = {"mse": np.square(point - actual), "mae": np.abs(point - actual)}
         if levels:
             losses["pinball"] = metrics.pinball(forecast, actual, levels)
         if self._log_variance is not None:
-            losses["qlike"] = self._qlike(point)
+            losses["qlike"] = self._qlike(point, level)
         main = self.main_figure
         ordered = {main: losses.pop(main), **losses}
         found = {name: loss.mean((1, 2)) for name, loss in ordered.items()}

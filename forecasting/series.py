@@ -21,35 +21,16 @@ OPEN, HIGH, LOW, CLOSE, VOLUME = "open", "high", "low", "close", "volume"
 BARS = (OPEN, HIGH, LOW, CLOSE, VOLUME)
 
 
-def feature_names(columns: tuple[str, ...], target: str) -> tuple[str, ...]:
-    """What the model reads of every row and variable.
-
-    The first is what is forecast, where that is a level; the last is a change from the row before,
-    where prices are read.
-
-    Args:
-        columns: of a variable; `close` is among them.
-        target: `returns`, `volatility` or `levels`.
-
-    Returns:
-        Names, in the order of `read`'s features.
-    """
-    covariates = tuple(name for name in columns if name == VOLUME or name not in BARS)
-    if target == "levels":
-        return ("level", *covariates)
-    variance = ("log variance",) if has_range(columns) else ()
-    level = variance if target == "volatility" else ()
-    return (*level, *variance, *covariates, "change")
-
-
 def num_relative(target: str) -> int:
     """How many of the first features the model sees relative to their last value."""
     return 0 if target == "returns" else 1
 
 
-def num_changes(target: str) -> int:
-    """How many of the last features are changes from the row before."""
-    return 0 if target == "levels" else 1
+def num_changes(target: str, context: str) -> int:
+    """How many of the last features are changes from the row before, or made of such."""
+    if target == "levels":
+        return 0
+    return 4 if context == "market" else 1
 
 
 def has_range(columns: tuple[str, ...]) -> bool:
@@ -58,9 +39,21 @@ def has_range(columns: tuple[str, ...]) -> bool:
 
 
 def read(
-    values: Any, *, columns: tuple[str, ...], target: str, variance: str, num_targets: int
+    values: Any,
+    *,
+    columns: tuple[str, ...],
+    target: str,
+    variance: str,
+    context: str,
+    num_targets: int,
 ) -> tuple[Any, Any]:
     """What is forecast and what is read, before scaling.
+
+    The features of every row and variable are, in this order and where there are such: what is
+    forecast, if that is a level; the log variance; the covariates; with the context `market` the
+    mean over the assets of the log variance, of falls (negative returns, else 0) and of returns,
+    and the variable's own falls; the change from the row before. That volatility answers to falls
+    and to the market is the leverage effect.
 
     Args:
         values: `(batch, time, variables, columns)` float64, cells as they came.
@@ -68,11 +61,15 @@ def read(
         target: `returns` forecasts the log price, `volatility` the log variance of a day, `levels`
             the value.
         variance: `parkinson` or `garman_klass`.
+        context: `own` or `market`.
         num_targets: variables that are forecast, the first ones; the others are read as they are.
 
     Returns:
         The series `(batch, time, variables)` and the features
         `(batch, time, variables, features)`, both float64.
+
+    Reference: Corsi and Reno 2012, "Discrete-Time Volatility Forecasting With Persistent Leverage
+    Effect and the Link With Continuous-Time Volatility Modeling".
     """
     column = {name: values[..., index] for index, name in enumerate(columns)}
     close = column[CLOSE]
@@ -88,14 +85,26 @@ def read(
         return close, tf.stack([close, *covariates], axis=-1)
     log_price = tf.where(is_price, tf.math.log(tf.where(is_price, close, 1.0)), close)
     change = tf.concat([tf.zeros_like(close[:, :1]), log_price[:, 1:] - log_price[:, :-1]], axis=1)
-    features = [*covariates, change]
-    if has_range(columns):
-        log_variance = tf.math.log(day_variance(column, variance))
-        log_variance = filled(log_variance, tf.math.is_finite(log_variance))
-        features = [log_variance, *features]
-        if target == "volatility":
-            return log_variance, tf.stack([log_variance, *features], axis=-1)
+    changes, market = [change], []
+    if context == "market":
+        fall = tf.minimum(change, 0.0)
+        changes = [_market(fall, num_targets), _market(change, num_targets), fall, change]
+    if not has_range(columns):
+        return log_price, tf.stack([*covariates, *changes], axis=-1)
+    log_variance = tf.math.log(day_variance(column, variance))
+    log_variance = filled(log_variance, tf.math.is_finite(log_variance))
+    if context == "market":
+        market = [_market(log_variance, num_targets)]
+    features = [log_variance, *covariates, *market, *changes]
+    if target == "volatility":
+        return log_variance, tf.stack([log_variance, *features], axis=-1)
     return log_price, tf.stack(features, axis=-1)
+
+
+def _market(values: Any, num_targets: int) -> Any:
+    """The mean over the assets, told to every variable, `(batch, time, variables)`."""
+    mean = tf.reduce_mean(values[..., :num_targets], axis=-1, keepdims=True)
+    return tf.broadcast_to(mean, tf.shape(values))
 
 
 def _covariate(name: str, values: Any) -> Any:

@@ -78,6 +78,7 @@ class Serving:
             columns=self._columns,
             target=config.target,
             variance=config.variance,
+            context=config.context,
             num_targets=sizes["num_targets"],
         )
         tf.debugging.assert_greater_equal(

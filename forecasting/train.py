@@ -50,7 +50,7 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
     from forecasting.data import load
     from forecasting.model import build_model
     from forecasting.quantiles import Pinball
-    from forecasting.starting import start_as_ridge
+    from forecasting.starting import start_as_ridge, start_with_spread
 
     options = options or RunOptions()
     began = time.monotonic()
@@ -61,6 +61,8 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
     model = build_model(config, splits)
     if config.start == "ridge":
         start_as_ridge(model, splits.windows, splits.parts)
+    if config.start == "spread":
+        start_with_spread(model, splits)
     run_dir = options.resume or create_run(ROOM, config, runs_dir=options.runs_dir)
     origins = splits.parts.origins("training")
     steps_per_epoch = -(-len(origins) // config.batch_size)

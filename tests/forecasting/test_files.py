@@ -109,6 +109,27 @@ def test_garman_klass_is_its_formula(tmp_path):
     assert splits.series[5, 0] == pytest.approx(np.log(variance))
 
 
+def test_the_market_is_the_mean_over_assets_and_falls_are_returns_below_zero(tmp_path):
+    config_of(tmp_path, rows())
+    other = [
+        [*line[:4], f"{float(line[4]) + index % 3 / 4:.4f}", "5"]
+        for index, line in enumerate(rows())
+    ]
+    config = config_of(tmp_path, other, name="B.csv", context="market")
+    features = load(config).features
+    prices = np.array([[float(line[4]) for line in lines] for lines in (rows(), other)])
+    returns = np.diff(np.log(prices), prepend=np.log(prices[:, :1]))
+    falls = np.where(returns < 0, returns, 0)
+    assert set(np.sign(falls).ravel()) == {-1, 0}
+    own = load(replace(config, context="own")).features
+    np.testing.assert_array_equal(features[..., 0], own[..., 0])
+    expected = [own[..., 0].mean(1), falls.mean(0), returns.mean(0)]
+    for index, mean in enumerate(expected, start=1):
+        np.testing.assert_allclose(features[..., index], np.stack([mean, mean], axis=1), atol=1e-12)
+    np.testing.assert_allclose(features[..., 4], falls.T, atol=1e-12)
+    np.testing.assert_allclose(features[..., 5], returns.T, atol=1e-12)
+
+
 def test_assets_are_matched_by_their_dates(tmp_path):
     lines = rows()
     config_of(tmp_path, lines)

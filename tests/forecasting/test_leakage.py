@@ -39,7 +39,8 @@ def case(request, asset_folder, wide_folder):
             calendar="hour",
         )
     else:
-        config = replace(CONFIG, data_dir=str(asset_folder), target=target)
+        context = "market" if target == "volatility" else "own"
+        config = replace(CONFIG, data_dir=str(asset_folder), target=target, context=context)
     return config, load(config)
 
 

@@ -14,7 +14,8 @@ from forecasting.config import Config
 from forecasting.data import load
 from forecasting.model import build_model, with_uniform_attention
 from forecasting.quantiles import Pinball, walk_quantiles
-from forecasting.starting import start_as_ridge
+from forecasting.serving import Serving
+from forecasting.starting import start_as_ridge, start_with_spread
 
 FORMS = ("time", "variables", "both")
 CONFIG = Config(
@@ -192,6 +193,59 @@ def test_starting_as_ridge_is_the_regression_of_textbooks(returns):
     shown = (seen[:12] - center) @ expected + told.mean(0)
     np.testing.assert_allclose(
         np.moveaxis(forecast, 1, 2).reshape(12, -1), shown, rtol=1e-3, atol=1e-4
+    )
+
+
+def test_a_start_with_spread_is_as_wide_as_a_regression_says(returns):
+    """The band's width in logarithms: least squares of what varied, the same at every quantile."""
+    config, splits = returns
+    config = replace(config, start="spread", form="variables", horizon=1)
+    splits = load(config)
+    model = build_model(config, splits)
+    penalty = start_with_spread(model, splits)
+    origins = splits.parts.origins("training")
+    past = np.asarray(splits.windows.inputs(origins)["past"], np.float64)
+    past[:, 0, :, -1] = 0
+    seen = np.moveaxis(past, 2, 1).reshape(-1, past.shape[1] * past.shape[3])
+    told = splits.features[origins + 1][:, :3, 0] / 2
+    told = (told - told.mean(0)).reshape(-1)
+    center = seen.mean(0)
+    strength = np.sqrt(penalty * np.square(seen - center).mean() * len(seen))
+    rows = np.concatenate([seen - center, strength * np.eye(seen.shape[1])])
+    weights, *_ = np.linalg.lstsq(rows, np.append(told, np.zeros(seen.shape[1])), rcond=None)
+    growth = ((seen - center) @ weights).reshape(-1, 3)
+    forecast = forecast_all(model, splits.windows, origins)[:, 0]
+    assert (forecast[..., 3] == 0).all()
+    # Moves that are divided by it have the quantiles of a walk that knows no spread.
+    actual = splits.windows.changes(origins)[:, 0]
+    quantiles = np.quantile(actual / np.exp(growth), config.levels, axis=0).T
+    expected = (quantiles - quantiles[:, 3:4]) * np.exp(growth)[..., None]
+    np.testing.assert_allclose(forecast, expected, rtol=2e-3, atol=1e-4)
+
+
+def test_a_start_with_spread_needs_a_range(tmp_path):
+    dates = np.datetime64("2020-01-01") + np.arange(200)
+    prices = 100 + np.random.default_rng(0).random(200)
+    lines = [f"{date},{price:.4f}" for date, price in zip(dates, prices, strict=True)]
+    (tmp_path / "A.csv").write_text("\n".join(["Date,Close", *lines]))
+    config = replace(CONFIG, data_dir=str(tmp_path), start="spread")
+    splits = load(config)
+    with pytest.raises(UserError, match=r"columns High and Low. Received: close"):
+        start_with_spread(build_model(config, splits), splits)
+
+
+def test_what_is_served_reads_the_market_as_training_does(returns):
+    config, splits = returns
+    config = replace(config, context="market")
+    splits = load(config)
+    model = randomised(build_model(config, splits))
+    origins = splits.parts.origins("test")[:3]
+    shown = splits.panel.values[origins[:, None] + np.arange(-20, 1)]
+    answer = Serving(model, config, splits.panel.columns).forecast(shown)["changes"]
+    np.testing.assert_allclose(
+        answer / splits.scaling.scale[:, None],
+        forecast_all(model, splits.windows, origins),
+        atol=1e-4,
     )
 
 

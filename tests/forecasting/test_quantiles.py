@@ -14,15 +14,16 @@ RANDOM = np.random.default_rng(0)
 CHANGES = RANDOM.standard_t(3, size=(300, 3, 2)) * np.array([1.0, 20.0]) + 5
 
 
-def made(levels=LEVELS):
-    layer = NonCrossing(horizon=3, num_targets=2, levels=levels)
+def made(levels=LEVELS, growth="softplus"):
+    layer = NonCrossing(horizon=3, num_targets=2, levels=levels, growth=growth)
     layer.build()
     layer.set_walk(CHANGES)
     return layer
 
 
-def test_zeros_give_the_random_walk():
-    forecast = np.asarray(made()(np.zeros((4, 3, 2, 4), np.float32)))
+@pytest.mark.parametrize("growth", ["softplus", "exp"])
+def test_zeros_give_the_random_walk(growth):
+    forecast = np.asarray(made(growth=growth)(np.zeros((4, 3, 2, 4), np.float32)))
     quantiles = np.moveaxis(np.quantile(CHANGES, LEVELS, axis=0), 0, -1)
     expected = quantiles - np.quantile(CHANGES, 0.5, axis=0)[..., None]
     np.testing.assert_allclose(forecast, np.broadcast_to(expected, forecast.shape), rtol=1e-5)
@@ -38,9 +39,12 @@ def test_zeros_give_the_random_walk():
     ),
     stretch=arrays.arrays(np.float64, (3, 1, 4), elements=st.floats(0.2, 5)),
     share=st.floats(0, 1),
+    growth=st.sampled_from(["softplus", "exp"]),
 )
-def test_quantiles_rise_whatever_is_learned_and_however_they_are_stretched(free, stretch, share):
-    layer = made()
+def test_quantiles_rise_whatever_is_learned_and_however_they_are_stretched(
+    free, stretch, share, growth
+):
+    layer = made(growth=growth)
     layer.stretch.assign(stretch)
     layer.spread_share.assign(share)
     forecast = np.asarray(layer(free))
@@ -57,6 +61,14 @@ def test_shares_go_from_the_random_walk_to_what_is_learned():
     layer.location_share.assign(0.0)
     layer.spread_share.assign(0.0)
     np.testing.assert_allclose(layer(free), walk, rtol=1e-5, atol=1e-6)
+
+
+def test_a_log_deviation_scales_the_whole_band_where_gaps_grow_exponentially():
+    layer = made(growth="exp")
+    walk = np.asarray(layer(np.zeros((1, 3, 2, 4), np.float32)))
+    free = np.full((1, 3, 2, 4), np.log(1.7), np.float32)
+    free[..., 0] = 0
+    np.testing.assert_allclose(layer(free), 1.7 * walk, rtol=1e-5)
 
 
 def test_a_quantile_is_stretched_from_the_median():
@@ -80,7 +92,7 @@ def test_walk_quantiles_rise_where_nothing_moved():
 
 def test_the_layer_is_saved_whole(tmp_path):
     inputs = keras.Input((3, 2, 4))
-    layer = NonCrossing(horizon=3, num_targets=2, levels=LEVELS)
+    layer = NonCrossing(horizon=3, num_targets=2, levels=LEVELS, growth="exp")
     model = keras.Model(inputs, layer(inputs))
     layer.set_walk(CHANGES)
     layer.location_share.assign(0.3)
