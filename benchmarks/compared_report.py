@@ -247,6 +247,7 @@ def draw(comparison: Comparison, path: Path) -> None:
             panel.plot(found.mean, place, "o", color="#1b4ca0", ms=4.5)
         if figure.floor is not None:
             panel.axvline(figure.floor, color="#777777", linewidth=1, linestyle="--")
+            panel.set_xlabel(f"dashed: {figure.floor_name}", fontsize=7, color="#777777")
         panel.set_title(_head(figure), fontsize=8)
         panel.set_yticks(range(len(values)), values, fontsize=8)
         panel.set_ylim(len(values) - 0.4, -0.6)

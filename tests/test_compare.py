@@ -162,7 +162,7 @@ def test_all_columns_are_reported_with_their_intervals(house, capsys):
     assert found["7", "entropy"]["mean"] == ""
     page = (house / "into" / "toyroom_width.md").read_text()
     assert "| `7` | 71.5 (65.15 to 77.85) |" in page
-    assert "score: 5 (floor)" in page
+    assert "score: 5 (best floor)" in page
     assert "--room toyroom --demo --field width --values 2 7 --seeds 1 2 --into FOLDER" in page
     assert str(house) not in page
     picture = (house / "into" / "toyroom_width.png").read_bytes()
@@ -305,8 +305,8 @@ def test_intervals_are_those_of_printed_tables(values, printed):
     half = printed * np.std(values, ddof=1) / math.sqrt(len(values))
     found = compared_report.estimate(values)
     assert found.mean == pytest.approx(np.mean(values))
-    assert found.high - found.mean == pytest.approx(half, rel=1e-4)
-    assert found.mean - found.low == pytest.approx(half, rel=1e-4)
+    assert found.high - found.mean == pytest.approx(half, rel=5e-4)
+    assert found.mean - found.low == pytest.approx(half, rel=5e-4)
     same = compared_report.estimate((4.0, 4.0))
     assert (same.low, same.mean, same.high, str(same)) == (4.0, 4.0, 4.0, "4")
 
