@@ -119,7 +119,7 @@ def figures_of(wanted: WantedRun) -> dict[str, tuple[Figure, float | None]]:
     peaks = [entry["peak_megabytes"] for entry in spent(run_dir) if entry["step"] == "train"]
     found: list[tuple[Figure, float | None]] = [
         (
-            Figure("quality", demo["figure"], demo["better"], demo["floor"], "best floor"),
+            Figure("quality", demo["figure"], demo["better"], demo["floor"], "the room's floor"),
             demo["value"],
         ),
         (Figure("cpu_seconds", "CPU-seconds", "lower"), curve[-1]["cpu_minutes"] * 60),

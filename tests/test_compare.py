@@ -162,7 +162,7 @@ def test_all_columns_are_reported_with_their_intervals(house, capsys):
     assert found["7", "entropy"]["mean"] == ""
     page = (house / "into" / "toyroom_width.md").read_text()
     assert "| `7` | 71.5 (65.15 to 77.85) |" in page
-    assert "score: 5 (best floor)" in page
+    assert "score: 5 (the room's floor)" in page
     assert "--room toyroom --demo --field width --values 2 7 --seeds 1 2 --into FOLDER" in page
     assert str(house) not in page
     picture = (house / "into" / "toyroom_width.png").read_bytes()
