@@ -32,6 +32,7 @@ CORE = {
     "chunked": "chunked",
     "local": "local+window:128",
     "linear": "linear:256",
+    "low-rank": "low-rank:256",
 }
 
 
@@ -42,7 +43,8 @@ class Options:
     of: Literal["core", "layer"] = "core"
     """Attention of projected heads, or whole layers with their four projections."""
     ways: tuple[str, ...] = ("chunked", "dense", "keras")
-    """Which to measure: dense, chunked, local, linear, keras; of layers auto, local, keras."""
+    """Which to measure: dense, chunked, local, linear, low-rank, keras; of layers auto, local,
+    keras."""
     length: int = 512
     """Number of queries and of keys."""
     batch_size: int = 8
@@ -78,7 +80,7 @@ def forget_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
-def attend_by(way: str) -> Callable[..., Any]:
+def attend_by(way: str, length: int) -> Callable[..., Any]:
     """A function of projected queries, keys and values `(batch, length, heads, dim)`."""
     from keras import ops
 
@@ -86,6 +88,7 @@ def attend_by(way: str) -> Callable[..., Any]:
         return lambda q, k, v: ops.dot_product_attention(q, k, v)
     from attention_apps.attention.algorithms.dense import dense_attention
     from attention_apps.attention.algorithms.linear import linear_weights
+    from attention_apps.attention.algorithms.low_rank import low_rank_weights
     from attention_apps.attention.choosing import Call, run_algorithm
     from attention_apps.attention.mechanism import parse_mechanism
 
@@ -98,11 +101,11 @@ def attend_by(way: str) -> Callable[..., Any]:
         "position_weights": {},
         "algorithm_weights": {},
     }
-    if way == "linear":
-        weights["algorithm_weights"] = {
-            name: initializer(shape, dtype="float32")
-            for name, (shape, initializer) in linear_weights(256, DIM).items()
-        }
+    learned = {"linear": linear_weights(256, DIM), "low-rank": low_rank_weights(256, length)}
+    weights["algorithm_weights"] = {
+        name: initializer(shape, dtype="float32")
+        for name, (shape, initializer) in learned.get(way, {}).items()
+    }
 
     def attend(q: Any, k: Any, v: Any) -> Any:
         call = Call(lengths=(q.shape[1], k.shape[1]))
@@ -136,7 +139,7 @@ def measure(options: Options) -> dict[str, float]:
     import tensorflow as tf
 
     way = options.measure
-    made: Any = attend_by(way) if options.of == "core" else layer_by(way)
+    made: Any = attend_by(way, options.length) if options.of == "core" else layer_by(way)
     size = (HEADS, DIM) if options.of == "core" else (HEADS * DIM,)
     inputs = [
         tf.random.normal((options.batch_size, options.length, *size))
