@@ -23,8 +23,15 @@ demo: setup
 test: lint
 	$(RUN) pytest --numprocesses 2 --dist loadfile
 
-verify: setup
-	$(RUN) pytest -m verify
+verify: setup .torch/2.13.0
+	TORCH_FOLDER=.torch $(RUN) pytest -m verify
+
+# PyTorch, against which attention is checked, in a folder of its own that only the process reads
+# that answers for it: TensorFlow must not meet it. It appears whole or not at all.
+.torch/2.13.0: | setup
+	@rm -rf .torch .torch-begun
+	$(RUN) pip install --quiet --target .torch-begun --constraint constraints.txt torch==2.13.0
+	@touch .torch-begun/2.13.0 && mv .torch-begun .torch
 
 lint: setup
 	$(RUN) ruff check

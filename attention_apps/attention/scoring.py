@@ -116,13 +116,13 @@ class ScaledDot(Scoring):
     def __call__(self, query: Any, key: Any) -> Any:  # type: ignore[override]
         """See `Scoring.__call__`."""
         # The query is scaled before the product, so that the product stays in range.
-        scale = ops.cast(1.0 / math.sqrt(query.shape[-1]), query.dtype)
-        return _inner_products(query * scale, key)
+        # A plain number takes the type of the query; a tensor would have been rounded to float32.
+        return _inner_products(query * (1.0 / math.sqrt(query.shape[-1])), key)
 
     def factors(self, query: Any, key: Any) -> tuple[Any, Any]:  # type: ignore[override]
         """See `Scoring.factors`."""
         # Half of the scale each: random features err the least where both are as long.
-        scale = ops.cast(query.shape[-1] ** -0.25, query.dtype)
+        scale = query.shape[-1] ** -0.25
         return query * scale, key * scale
 
 

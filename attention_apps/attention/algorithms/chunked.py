@@ -123,6 +123,9 @@ class _Panels:
         return ops.scan(of_example, like, ops.arange(ops.shape(query)[0], dtype="int32"))[1]
 
     def _backward(self, query: Any, key: Any, value: Any, bias: Any, upstream: Any) -> Any:
+        # What is summed over chunks is summed in float32, or in what is wider already.
+        wide = "float64" if query.dtype == "float64" else "float32"
+
         def of_example(carried: Any, example: Any) -> tuple[Any, Any]:
             q, g = self._chunks(query[example]), self._chunks(upstream[example])
             k, v = _by_head(key[example]), _by_head(value[example])
@@ -131,7 +134,7 @@ class _Panels:
                 weights, slope = self._weights(q[chunk], k, bias, example, chunk)
                 g_chunk = ops.cast(g[chunk], v.dtype)
                 v_grad = v_grad + ops.cast(
-                    ops.einsum("hqk,qhd->hkd", ops.cast(weights, v.dtype), g_chunk), "float32"
+                    ops.einsum("hqk,qhd->hkd", ops.cast(weights, v.dtype), g_chunk), wide
                 )
                 by_weight = ops.cast(ops.einsum("qhd,hkd->hqk", g_chunk, v), weights.dtype)
                 mean = ops.sum(by_weight * weights, axis=-1, keepdims=True)
@@ -141,18 +144,16 @@ class _Panels:
                 if slope is not None:
                     by_score = by_score * slope
                 by_score = ops.cast(by_score, k.dtype)
-                k_grad = k_grad + ops.cast(
-                    ops.einsum("hqk,qhd->hkd", by_score, q[chunk]), "float32"
-                )
-                q_chunk = ops.cast(ops.einsum("hqk,hkd->qhd", by_score, k), "float32")
+                k_grad = k_grad + ops.cast(ops.einsum("hqk,qhd->hkd", by_score, q[chunk]), wide)
+                q_chunk = ops.cast(ops.einsum("hqk,hkd->qhd", by_score, k), wide)
                 q_grad = ops.slice_update(q_grad, (chunk * self.rows, 0, 0), q_chunk)
                 return (_after(chunk + 1, q_chunk), q_grad, k_grad, v_grad, *b_grad)
 
             shape = (self.num_chunks * self.rows, query.shape[2], query.shape[3])
             start = (
-                ops.zeros(shape, dtype="float32"),
-                ops.zeros_like(k, dtype="float32"),
-                ops.zeros_like(v, dtype="float32"),
+                ops.zeros(shape, dtype=wide),
+                ops.zeros_like(k, dtype=wide),
+                ops.zeros_like(v, dtype=wide),
                 *(ops.zeros_like(part) for part in bias),
             )
             _, q_grad, k_grad, v_grad, *b_grad = ops.while_loop(
