@@ -7,7 +7,8 @@ Every run is the room's own command in a process of its own and gets the same bu
 epochs, none of which is left out by early stopping. FOLDER/ROOM_FIELD.md, .csv and .png then tell
 quality, gold attention, CPU-seconds, memory, parameters and entropy with intervals over seeds. Give
 the same command again after a kill, or with more values or seeds: what is finished is kept. Runs of
-the same settings serve every comparison in a folder.
+the same settings serve every comparison in a folder. CPU-seconds compare on a machine that has
+nothing else to do: with more work than cores, one run was seen to take twice as many.
 """
 
 from __future__ import annotations
