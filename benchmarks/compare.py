@@ -127,7 +127,7 @@ def wanted_runs(options: Options, root: Path = ROOT) -> list[WantedRun]:
 
 def _field(config_class: type, name: str) -> str:
     """The field of a room's Config that a name means, with dashes as in flags or without."""
-    names = [field.name for field in dataclasses.fields(config_class)]  # type: ignore[arg-type]
+    names = [field.name for field in dataclasses.fields(config_class)]
     found = name.removeprefix("--").replace("-", "_")
     if found not in names:
         similar = difflib.get_close_matches(found, names, n=1)
