@@ -7,7 +7,8 @@ Every run is the room's own command in a process of its own and gets the same bu
 epochs, none of which is left out by early stopping. FOLDER/ROOM_FIELD.md, .csv and .png then tell
 quality, gold attention, CPU-seconds, memory, parameters and entropy with intervals over seeds. Give
 the same command again after a kill, or with more values or seeds: what is finished is kept. Runs of
-the same settings serve every comparison in a folder.
+the same settings serve every comparison in a folder. CPU-seconds compare on a machine that has
+nothing else to do: with more work than cores, one run was seen to take twice as many.
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ def wanted_runs(options: Options, root: Path = ROOT) -> list[WantedRun]:
 
 def _field(config_class: type, name: str) -> str:
     """The field of a room's Config that a name means, with dashes as in flags or without."""
-    names = [field.name for field in dataclasses.fields(config_class)]  # type: ignore[arg-type]
+    names = [field.name for field in dataclasses.fields(config_class)]
     found = name.removeprefix("--").replace("-", "_")
     if found not in names:
         similar = difflib.get_close_matches(found, names, n=1)

@@ -95,8 +95,13 @@ class Comparison:
         if value == self.reference:
             return None
         ours, theirs = (self.measured[name][figure.name] for name in (value, self.reference))
-        pairs = zip(ours, theirs, strict=True)
-        return estimate([one - other for one, other in pairs if None not in (one, other)])
+        return estimate(
+            [
+                one - other
+                for one, other in zip(ours, theirs, strict=True)
+                if one is not None and other is not None
+            ]
+        )
 
 
 def number(value: float) -> str:

@@ -6,11 +6,10 @@ used: a finished run is kept, an unfinished one continued by the room's `--resum
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 import json
 import os
-import signal
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -28,7 +27,6 @@ EVALUATION_FLAGS = {
     "forecasting": ("--floors", "ridge"),
     "translation": ("--length-penalties", "1"),
 }
-_DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,7 +109,7 @@ def _ledger(folder: Path) -> list[dict[str, Any]]:
 
 def _run(wanted: WantedRun, step: str, flags: Sequence[str], root: Path) -> None:
     """Run `python -m room.step`, with its output in the log, and write down what it took."""
-    command = [sys.executable, "-u", "-m", f"{wanted.room}.{step}", *flags]
+    command = [*_ending_with_us(), sys.executable, "-u", "-m", f"{wanted.room}.{step}", *flags]
     # One thread does the same work in the fewest CPU-seconds, which are then comparable.
     one_thread = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
     environment = {**dict.fromkeys(one_thread, "1"), **os.environ}
@@ -120,12 +118,7 @@ def _run(wanted: WantedRun, step: str, flags: Sequence[str], root: Path) -> None
     log = folder / LOG
     with log.open("ab") as output:
         process = subprocess.Popen(
-            command,
-            cwd=root,
-            env=environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            preexec_fn=_die_with_parent,
+            command, cwd=root, env=environment, stdout=output, stderr=subprocess.STDOUT
         )
         try:
             # Not `process.wait`: what a child took is told only to who reaps it.
@@ -153,7 +146,11 @@ def _run(wanted: WantedRun, step: str, flags: Sequence[str], root: Path) -> None
         )
 
 
-def _die_with_parent() -> None:
-    """Let the kernel end this process when the comparison is killed: it would train on unseen."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_DIES_WITH_PARENT, signal.SIGKILL)
+def _ending_with_us() -> list[str]:
+    """What a command begins with so that the kernel ends it when the comparison is killed.
+
+    It would otherwise train on unseen, and the next comparison be told that the run is held. Linux
+    has this; elsewhere that is what happens.
+    """
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL"] if setpriv and sys.platform == "linux" else []

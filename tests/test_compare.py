@@ -382,7 +382,7 @@ def test_the_run_of_every_room_says_all_of_it(room, finished_run, tmp_path):
         found["quality"][1] == json.loads((run_dir / "metrics.json").read_text())["demo"]["value"]
     )
     assert found["epochs"][1] == config.epochs
-    assert 0 < found["epoch_cpu_seconds"][1] < found["cpu_seconds"][1] < 600
+    assert 0 < found["epoch_cpu_seconds"][1] < found["cpu_seconds"][1]
     assert found["peak_megabytes"][1] is None  # nobody watched it
     records = read_records(run_dir / "attention")
     entropies = []
