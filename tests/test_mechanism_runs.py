@@ -40,7 +40,7 @@ RUNS = [
         "forecasting",
         {
             "time_attention": "random:1:4:16+blocks:4+rotary-yarn:2+grouped:1",
-            "horizon_attention": "low-rank:4:8+hard",
+            "horizon_attention": "low-rank:4:64+hard",
         },
     ),
 ]
@@ -73,6 +73,7 @@ def test_a_run_names_words_that_its_flags_take(room, changes):
 
 
 @pytest.mark.verify
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")  # Uniform attention asks no query.
 @pytest.mark.parametrize(("room", "changes"), RUNS)
 def test_mechanisms_train_export_and_answer(room, changes, tmp_path, embedded_data):
     import tensorflow as tf
