@@ -356,6 +356,7 @@ def test_entropy_is_that_of_shares_in_nats():
     assert compared_figures.mean_entropy(np.array([[[1.5, -0.5]]])) is None
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize("room", rooms())
 def test_the_run_of_every_room_says_all_of_it(room, finished_run, tmp_path):
     """On a real run folder, beside what Keras and scipy make of the same model and records."""

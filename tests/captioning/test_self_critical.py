@@ -163,6 +163,7 @@ def test_the_rate_falls_twice():
     np.testing.assert_allclose(found, [1, 1, 0.5, 0.25, 0, 0])
 
 
+@pytest.mark.verify
 def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch):
     config = replace(TINY, image_size=32, dim=16, embedding_dim=8, batch_photos=100, epochs=1)
     config = replace(config, self_critical_epochs=2, max_length=8, validate_every=3)
