@@ -158,7 +158,8 @@ def test_all_columns_are_reported_with_their_intervals(house, capsys):
     assert float(found["7", "parameters"]["mean"]) == 21
     assert float(found["7", "epoch_cpu_seconds"]["mean"]) == pytest.approx(7)
     assert float(found["7", "cpu_seconds"]["mean"]) == pytest.approx(21)
-    assert 5 < float(found["7", "peak_megabytes"]["mean"]) < 1000
+    # No less than a Python; the memory of what started it counts until it becomes one.
+    assert 5 < float(found["7", "peak_megabytes"]["mean"]) < 50_000
     assert found["7", "entropy"]["mean"] == ""
     page = (house / "into" / "toyroom_width.md").read_text()
     assert "| `7` | 71.5 (65.15 to 77.85) |" in page

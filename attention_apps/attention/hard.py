@@ -29,6 +29,7 @@ def highest_place(scores: Any, mask: Any = None) -> Any:
         attended holds zeros.
     """
     scores = ops.stop_gradient(lowered(widened(scores), mask))
+    scores = ops.where(scores == 0, 0.0, scores)  # Keras takes -0 for less than 0.
     places = ops.arange(ops.shape(scores)[-1], dtype="int32")
     highest = ops.cast(ops.argmax(scores, axis=-1), "int32")[..., None]
     return emptied(ops.cast(ops.equal(places, highest), scores.dtype), mask)

@@ -213,7 +213,7 @@ def test_half_precision_is_finite_and_near(text, dtype):
     assert all(np.isfinite(half).all() for half in halves)
     if "top-k" not in text:  # There the nearest of two scores may be another.
         whole = numbers(make(text)(X, X, **options))
-        np.testing.assert_allclose(halves[0], whole, atol=0.08 * np.abs(whole).max())
+        np.testing.assert_allclose(halves[0], whole, atol=0.1 * np.abs(whole).max())
     large = make(text, dtype)(X * 100, X * 100, **options)
     assert np.isfinite(numbers(large)).all()
 

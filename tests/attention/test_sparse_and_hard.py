@@ -16,6 +16,7 @@ from attention_apps.attention.hard import (
     Gumbel,
     Hard,
     gumbel_noise,
+    highest_place,
     moved_baseline,
     reinforce,
     sample_place,
@@ -292,3 +293,9 @@ def test_permuting_keys_permutes_weights():
     for normalizer in itertools.chain(ALL[:-1]):
         permuted = normalizer(ops.convert_to_tensor(scores[:, order]))
         np.testing.assert_allclose(permuted, np.array(normalizer(scores))[:, order], atol=1e-6)
+
+
+def test_a_negative_zero_is_no_less_than_zero():
+    scores = np.array([[[[-0.0, 0.0, 0.0], [0.0, -0.0, 0.0], [-1.0, -0.0, -2.0]]]], np.float32)
+    wanted = np.array([[1, 0, 0], [1, 0, 0], [0, 1, 0]])
+    np.testing.assert_array_equal(np.array(highest_place(scores))[0, 0], wanted)
