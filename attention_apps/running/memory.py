@@ -15,8 +15,10 @@ def keep_freed_memory() -> bool:
 
     A training step allocates the same hundreds of megabytes as the step before. glibc gives large
     blocks back to the system when they are freed and asks for them again, and the system fills
-    every page with zeros anew: on some machines a third of the time of training. To be called
+    every page with zeros anew, which on some machines takes much of a training's time. To be called
     first, before other threads exist.
+
+    Reference: mallopt(3) of the GNU C library.
 
     Returns:
         Whether the C library is one that can be told so (glibc).
