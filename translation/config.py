@@ -28,7 +28,7 @@ class Config:
     test_name: str = "test"
     """Name of the test split's files."""
     generated_size: str = "full"
-    """Size of the generated set: `small` or `full`."""
+    """Size of the generated set: `tiny`, `small` or `full`."""
 
     vocabulary_size: int = 2000
     """Number of subwords, shared by both languages."""
@@ -175,7 +175,7 @@ class Config:
             ("model", ("transformer", "rnn")),
             ("rnn_cell", ("gru", "lstm")),
             ("precision", ("float32", "mixed_bfloat16")),
-            ("generated_size", ("small", "full")),
+            ("generated_size", ("tiny", "small", "full")),
             ("bleu_tokenizer", ("none", "13a")),
         ):
             if getattr(self, name) not in known:
@@ -255,6 +255,7 @@ DEMO = Config(
 
 TINY = replace(
     DEMO,
+    generated_size="tiny",
     vocabulary_size=600,
     num_encoder_layers=1,
     num_decoder_layers=1,

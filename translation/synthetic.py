@@ -98,8 +98,9 @@ class GeneratedTranslation(tfds.core.GeneratorBasedBuilder):
     BUILDER_CONFIGS: Final = [
         tfds.core.BuilderConfig(name="full", description="100,000 pairs to train on"),
         tfds.core.BuilderConfig(name="small", description="20,000 pairs to train on"),
+        tfds.core.BuilderConfig(name="tiny", description="2,000 pairs to train on"),
     ]
-    SIZES: Final = {"full": (100_000, 1_000), "small": (20_000, 500)}
+    SIZES: Final = {"full": (100_000, 1_000), "small": (20_000, 500), "tiny": (2_000, 100)}
     """Config -> number of pairs to train on and of each other split."""
 
     def _info(self) -> Any:

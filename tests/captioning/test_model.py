@@ -97,6 +97,7 @@ def compiled(config, **changes):
 
 def test_one_step_changes_every_weight(config):
     model = compiled(config, dropout_rate=0.0, hard_soft_share=0.0)
+    model.run_eagerly = True
     before = [np.array(variable) for variable in model.trainable_variables]
     inputs, target, weights = batch()
     model.train_on_batch(inputs, target, sample_weight=weights)

@@ -119,7 +119,7 @@ def test_the_table_names_every_figure(sections):
 
 def test_what_cannot_be_compared_is_refused_before_anything_is_computed(run_dir, tmp_path):
     (tmp_path / "short.de").write_text("ein Hund\n", "utf-8")
-    with pytest.raises(UserError, match=r"500 sentences of test\. Received: 1 lines"):
+    with pytest.raises(UserError, match=r"100 sentences of test\. Received: 1 lines"):
         evaluate(run_dir, Comparisons(against_file=tmp_path / "short.de"))
     bare = shutil.copytree(run_dir, tmp_path / "bare")
     shutil.rmtree(bare / "evaluation")

@@ -68,7 +68,7 @@ def test_positions_matter_in_source_and_target(model):
 def test_one_step_of_training_changes_every_weight():
     keras.utils.set_random_seed(1)
     model = build_model(CONFIG)
-    model.compile("adam", SmoothedCrossEntropy(0.1))
+    model.compile("adam", SmoothedCrossEntropy(0.1), run_eagerly=True)
     before = [weight.copy() for weight in model.get_weights()]
     model.train_on_batch(INPUTS, PREVIOUS, sample_weight=np.ones(PREVIOUS.shape))
     for variable, old in zip(model.weights, before, strict=True):

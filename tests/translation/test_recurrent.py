@@ -143,7 +143,7 @@ def test_order_matters_in_source_and_target(model):
 def test_one_step_of_training_changes_every_weight(choice):
     keras.utils.set_random_seed(1)
     model = build_model(replace(CONFIG, dropout_rate=0.2, **choice))
-    model.compile("adam", SmoothedCrossEntropy(0.1))
+    model.compile("adam", SmoothedCrossEntropy(0.1), run_eagerly=True)
     before = [weight.copy() for weight in model.get_weights()]
     model.train_on_batch(INPUTS, PREVIOUS, sample_weight=np.ones(PREVIOUS.shape))
     for variable, old in zip(model.trainable_variables, before, strict=False):
