@@ -257,6 +257,8 @@ TINY = replace(
     DEMO,
     generated_size="tiny",
     vocabulary_size=600,
+    batch_tokens=1000,
+    warmup_steps=20,
     num_encoder_layers=1,
     num_decoder_layers=1,
     dim=32,

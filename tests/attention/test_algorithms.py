@@ -205,7 +205,7 @@ def test_the_future_has_no_gradient(text):
         assert gradient[: position + 1].any()
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float16", marks=pytest.mark.verify)])
 @pytest.mark.parametrize("text", [*EXACT, *APPROXIMATE])
 def test_half_precision_is_finite_and_near(text, dtype):
     options = {"key_mask": KEY_MASK, "use_causal_mask": text in CAUSAL}

@@ -117,6 +117,7 @@ def test_one_step_changes_the_encoder_unless_it_is_kept(config):
         assert sum(changed) == (len(changed) - 2 if trained else 0)
 
 
+@pytest.mark.verify
 def test_a_run_trains_is_scored_and_exported_with_parity(config, tmp_path):
     run_dir = train(config, RunOptions(runs_dir=tmp_path))["run_dir"]
     assert "bleu" in evaluate(run_dir)["test"]["test"]

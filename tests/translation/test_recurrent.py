@@ -151,7 +151,11 @@ def test_one_step_of_training_changes_every_weight(choice):
 
 
 @pytest.mark.parametrize(
-    ("attention", "cell"), [("additive", "gru"), ("general+local-p:3", "lstm")]
+    ("attention", "cell"),
+    [
+        ("additive", "gru"),
+        pytest.param("general+local-p:3", "lstm", marks=pytest.mark.verify),
+    ],
 )
 def test_eight_pairs_can_be_learned_by_heart(attention, cell):
     keras.utils.set_random_seed(2)
@@ -226,6 +230,7 @@ def test_what_makes_no_sense_is_refused_in_one_line(flags, message):
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.verify
 def test_a_run_is_trained_read_exported_and_asked_as_any_other(embedded_data, tmp_path, capsys):
     config = replace(
         TINY, model="rnn", cross_attention="additive", data_dir=embedded_data, epochs=1
@@ -252,7 +257,7 @@ def test_a_run_is_trained_read_exported_and_asked_as_any_other(embedded_data, tm
 
 
 def test_a_bad_attention_ends_training_before_a_run_begins(embedded_data, tmp_path):
-    flags = ["--model", "rnn", "--cross-attention", "rotary", "--generated-size", "small"]
+    flags = ["--model", "rnn", "--cross-attention", "rotary", "--generated-size", "tiny"]
     with pytest.raises(UserError, match="two sequences"):
         main([*flags, "--data-dir", embedded_data, "--runs-dir", str(tmp_path)])
     assert not list(tmp_path.iterdir())

@@ -464,7 +464,9 @@ def test_when_translates_by_the_time_of_its_clause(training):
 
 
 def test_the_builder_stores_what_is_generated(tmp_path, monkeypatch):
-    monkeypatch.setattr(GeneratedTranslation, "SIZES", {"small": (30, 7), "full": (0, 0), "tiny": (0, 0)})
+    monkeypatch.setattr(
+        GeneratedTranslation, "SIZES", {"small": (30, 7), "full": (0, 0), "tiny": (0, 0)}
+    )
     builder = GeneratedTranslation(config="small", data_dir=tmp_path)
     builder.download_and_prepare()
     for split in SPLITS:
@@ -487,7 +489,11 @@ def test_the_builder_knows_the_promised_sizes():
         "small": (20_000, 500),
         "tiny": (2_000, 100),
     }
-    assert {config.name for config in GeneratedTranslation.BUILDER_CONFIGS} == {"full", "small", "tiny"}
+    assert {config.name for config in GeneratedTranslation.BUILDER_CONFIGS} == {
+        "full",
+        "small",
+        "tiny",
+    }
 
 
 def test_the_command_prints_examples_with_their_alignment(capsys):
