@@ -5,6 +5,7 @@ python -m forecasting.evaluate --run-dir RUN
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,7 +156,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("better than (Diebold-Mariano, one-sided p; independent of all origins):")
         for floor, tests in section["better_than"].items():
             found = [
-                f"{figure} p = {test['p_value']:.3g} ({test['effective_size']:.0f} of "
+                # Of losses that never differ, or of too few of them.
+                f"{figure} p not known"
+                if math.isnan(test["p_value"])
+                else f"{figure} p = {test['p_value']:.3g} ({test['effective_size']:.0f} of "
                 f"{test['size']})"
                 for figure, test in tests.items()
             ]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import fcntl
+import gc
 import importlib
 import json
 import os
@@ -18,6 +19,12 @@ from attention_apps.running import flags
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+def pytest_collection_finish():
+    """Leave what was imported out of every collection of garbage, which tracing causes many of."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -135,6 +135,7 @@ def flickr(tmp_path):
     )
 
 
+@pytest.mark.verify
 def test_a_frozen_encoder_is_read_from_the_cache_and_served_from_bytes(flickr, capsys):
     options = RunOptions(runs_dir=Path(flickr.data_dir) / "runs")
     run_dir = train(flickr, options)["run_dir"]

@@ -53,7 +53,11 @@ def test_a_start_that_no_epoch_beats_is_kept(asset_folder, tmp_path):
     ("spoiled", "message"),
     [
         ("2020-01-03,1,1,1,one,1\n", "B.csv, line 3, column Close, must hold a number."),
-        ("2020-01-01,1,1,1,1,1\n", "B.csv, line 3, column Date: dates must rise."),
+        pytest.param(
+            "2020-01-01,1,1,1,1,1\n",
+            "B.csv, line 3, column Date: dates must rise.",
+            marks=pytest.mark.verify,
+        ),
     ],
 )
 def test_the_command_says_what_is_wrong_in_one_line(tmp_path, spoiled, message):

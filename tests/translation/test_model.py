@@ -109,6 +109,7 @@ def test_an_attention_that_makes_no_sense_at_its_site_is_refused(flag, attention
         build_model(replace(CONFIG, **{flag: attention}))
 
 
+@pytest.mark.verify
 def test_a_guided_head_learns_to_look_where_the_teacher_says():
     """Reversed links, which no translation asks for, are learned by one head."""
     keras.utils.set_random_seed(0)

@@ -170,6 +170,7 @@ def test_eight_pairs_can_be_learned_by_heart(attention, cell):
     assert (np.argmax(model(inputs), axis=-1) == target).mean() == 1
 
 
+@pytest.mark.verify
 def test_guided_attention_looks_where_the_predicted_word_comes_from():
     """Reversed links, which no translation asks for, are learned."""
     keras.utils.set_random_seed(0)

@@ -23,6 +23,7 @@ def first(finished_run):
     return config, run_dir
 
 
+@pytest.mark.verify
 def test_a_run_goes_on_from_another_with_its_subwords(first, tmp_path):
     """With a learning rate of zero the new run's model is the old one's, subwords and all."""
     config, run_dir = first
@@ -70,6 +71,7 @@ def test_two_averages_at_once_are_refused():
         replace(TINY, average_last=3)
 
 
+@pytest.mark.verify
 def test_last_epochs_are_averaged_and_training_stops_when_nothing_improves(first, tmp_path):
     config, _ = first
     changes = {"average_last": 2, "average_momentum": 0.0, "patience": 1, "learning_rate": 0.0}
