@@ -24,7 +24,7 @@ test: lint
 	$(RUN) pytest --numprocesses 2 --dist loadfile
 
 verify: setup .torch/2.13.0
-	TORCH_FOLDER=.torch $(RUN) pytest -m verify --numprocesses 2 --dist loadfile
+	TORCH_FOLDER=.torch $(RUN) pytest -m verify --numprocesses 2 --dist worksteal
 
 # PyTorch, against which attention is checked, in a folder of its own that only the process reads
 # that answers for it: TensorFlow must not meet it. It appears whole or not at all.
