@@ -697,7 +697,8 @@ def mode_inputs(batch, source_length):
 
 @needs_tensorflow
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[] if n == "beam" else pytest.mark.verify) for n in SEARCHES]
+    "name",
+    [pytest.param(name, marks=[] if name == "beam" else pytest.mark.verify) for name in SEARCHES],
 )
 def test_eager_graph_xla_and_saved_model_agree(name, tmp_path):
     import tensorflow as tf
