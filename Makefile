@@ -7,13 +7,14 @@ SUITABLE = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 RUN = .venv/bin/python -m
 PORT ?= 6006
 
-.PHONY: help demo test verify lint board setup
+.PHONY: help demo test verify mutants lint board setup
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    train every application on embedded data, score it, export it, ask it"
 	@echo "make test    style, types and tests (under 10 minutes)"
 	@echo "make verify  what is too long for that: matrices, kills, backends (under 30 minutes)"
+	@echo "make mutants small changes of the attention core: which ones no test notices (hours)"
 	@echo "make board   TensorBoard on runs/ (PORT=$(PORT))"
 	@echo "make lint    style and types only"
 
@@ -37,6 +38,9 @@ lint: setup
 	$(RUN) ruff check
 	$(RUN) ruff format --check
 	$(RUN) mypy
+
+mutants: setup
+	@$(RUN) benchmarks.mutants
 
 # By default TensorBoard keeps 10 pictures of a tag and 100 steps of a plugin's tag.
 board: setup

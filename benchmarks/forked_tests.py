@@ -1,8 +1,8 @@
 """Run tests against changed source, each time in a fork of a process that has Keras imported.
 
 Importing TensorFlow takes several times as long as the tests of a small module. A fork of a process
-that has imported it, but has not yet used it, begins behind that. The changed source is served by an
-import hook: no file is written, so nothing can be left changed.
+that has imported it, but has not yet used it, begins behind that. The changed source is served by
+an import hook: no file is written, so nothing can be left changed.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, ModuleType, TracebackType
-
-import attention_apps
 
 # What tests import that is slow and is not the project's own.
 _IMPORTED_BEFORE = ("hypothesis", "keras", "pytest", "tensorflow", "tyro")
@@ -58,7 +56,7 @@ class ForkedTests:
     def __enter__(self) -> ForkedTests:
         # One thread: several would be asked for by several of these at once.
         threads = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-        here = str(Path(attention_apps.__file__).resolve().parents[1])
+        here = str(Path(__file__).resolve().parents[1])
         self._process = subprocess.Popen(
             [sys.executable, "-c", f"import {__name__}; {__name__}.serve()"],
             cwd=self._root,
@@ -95,7 +93,8 @@ class ForkedTests:
         Raises:
             RuntimeError: when the process has ended.
         """
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         asked = {"tests": list(tests), "changed": changed or {}, "limit_s": limit_s}
         print(json.dumps(asked), file=self._process.stdin, flush=True)
         answer = self._process.stdout.readline()
@@ -168,7 +167,8 @@ class _ChangedSource(importlib.abc.MetaPathFinder):
         if fullname not in self._changed:
             return None
         found = importlib.machinery.PathFinder.find_spec(fullname, path, target)
-        assert found is not None and found.origin is not None
+        assert found is not None
+        assert found.origin is not None
         loader = _ChangedLoader(fullname, found.origin, self._changed[fullname])
         return importlib.util.spec_from_file_location(fullname, found.origin, loader=loader)
 
@@ -185,4 +185,3 @@ class _ChangedLoader(importlib.machinery.SourceFileLoader):
 
     def get_source(self, fullname: str) -> str:
         return self._source  # tf.function reads it
-

@@ -6,10 +6,10 @@ python -m benchmarks.mutants --sample 24                        as many, spread 
 
 The changes are mutmut's: swapped operators, shifted numbers, missing arguments, turned conditions.
 Changed texts and values replaced by None are left out: the first change messages alone, the second
-fail at once whatever the tests, or say what a missing argument says. What no test notices is shown as a difference; it is a
-defect of the tests unless benchmarks/equivalent_mutants.toml says why it changes nothing that can be
-seen. Answers are kept in .mutants: give the same command again after a kill, and only what has
-changed since, in a module or in its tests, is asked again.
+fail at once whatever the tests, or say what a missing argument says. What no test notices is shown
+as a difference; it is a defect of the tests unless benchmarks/equivalent_mutants.toml says why it
+changes nothing that can be seen. Answers are kept in .mutants: give the same command again after a
+kill, and only what has changed since, in a module or in its tests, is asked again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import queue
 import random
 import time
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +45,14 @@ TESTS: dict[str, tuple[str, ...]] = {
     "masks": ("test_masks",),
     "random_blocks": ("test_masks", "test_algorithms", "-k", "test_masks or random"),
     "scoring": ("test_scoring", "test_sparse_and_hard", "test_layers"),
-    "score_shaping": (*_SPARSE, "test_relative_positions"),
+    "score_shaping": ("test_relative_positions", *_SPARSE),
     "normalizers": ("test_normalizers",),
     "sparse_normalizers": _SPARSE,
     "hard": _SPARSE,
     "positions": ("test_positions",),
     "rotary": ("test_positions", "test_relative_positions"),
     "relative_positions": ("test_relative_positions",),
-    "algorithms.dense": (*_LAYERS, "test_relative_positions"),
+    "algorithms.dense": _LAYERS,
     "algorithms.chunked": (*_ALGORITHM, "chunk"),
     "algorithms.local": (*_ALGORITHM, "local"),
     "algorithms.block_sparse": (*_ALGORITHM, "block"),
@@ -148,29 +148,23 @@ def mutants_of(module: str, source: str) -> list[Mutant]:
     from mutmut.mutation.file_mutation import create_mutations
 
     tree, mutations, _, _ = create_mutations(f"{module}.py", source)
-    # The name of every function, and how the module reads with another in its place: a search for
-    # what to replace through the whole module takes ten times as long.
-    functions: dict[libcst.CSTNode, tuple[str, Callable[[Any], str]]] = {}
+    # The path to every function: a search for what to replace through the whole module takes ten
+    # times as long as one through the function.
+    paths: dict[libcst.CSTNode, tuple[Any, ...]] = {}
     for node in tree.body:
-        if isinstance(node, libcst.FunctionDef):
-            functions[node] = node.name.value, lambda new, node=node: _with(tree, node, new).code
-        elif isinstance(node, libcst.ClassDef):
-            for each in node.body.body:
-                if isinstance(each, libcst.FunctionDef):
-                    functions[each] = (
-                        f"{node.name.value}.{each.name.value}",
-                        lambda new, node=node, each=each: _with(
-                            tree, node, node.with_changes(body=_with(node.body, each, new))
-                        ).code,
-                    )
+        paths[node] = (node,)
+        if isinstance(node, libcst.ClassDef):
+            paths |= {each: (node, each) for each in node.body.body}
     found: dict[str, Mutant] = {}
     for mutation in mutations:
+        old, new = mutation.original_node, mutation.mutated_node
         function = mutation.contained_by_top_level_function
-        if function not in functions or _says_nothing(mutation.original_node, mutation.mutated_node):
+        if not isinstance(function, libcst.FunctionDef) or _says_nothing(old, new):
             continue
-        name, module_with = functions[function]
-        changed = module_with(function.deep_replace(mutation.original_node, mutation.mutated_node))
+        path = paths[function]
+        changed = _with(tree, path, function.deep_replace(old, new)).code
         if changed != source:
+            name = ".".join(node.name.value for node in path)
             found[changed] = Mutant(module, name, source, changed)
     return list(found.values())
 
@@ -184,9 +178,19 @@ def _says_nothing(old: Any, new: Any) -> bool:
     return isinstance(old, libcst.BaseString | libcst.Assign | libcst.AnnAssign | libcst.Lambda)
 
 
-def _with(block: Any, old: Any, new: Any) -> Any:
-    """A module or a body with one statement replaced."""
-    return block.with_changes(body=[new if each is old else each for each in block.body])
+def _with(tree: Any, path: Sequence[Any], new: Any) -> Any:
+    """A module or a class with the node at the end of a path replaced."""
+    if not path:
+        return new
+    changed = [_with(each, path[1:], new) if each is path[0] else each for each in _body(tree)]
+    whole = tree.body if hasattr(tree.body, "body") else tree
+    block = whole.with_changes(body=changed)
+    return block if whole is tree else tree.with_changes(body=block)
+
+
+def _body(tree: Any) -> Sequence[Any]:
+    """The statements of a module or a class."""
+    return getattr(tree.body, "body", tree.body)
 
 
 def path_of(module: str, root: Path = ROOT) -> Path:
@@ -231,10 +235,11 @@ class Answers:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._noticed: dict[str, bool] = {}
         if path.exists():
-            # A kill may have left half a line.
-            for line in path.read_text().splitlines():
-                if line.endswith("}"):
-                    self._noticed |= json.loads(line)
+            # A kill may have left half a line, which is given up.
+            whole = path.read_text().rpartition("\n")[0]
+            path.write_text(f"{whole}\n" if whole else "")
+            for line in whole.splitlines():
+                self._noticed |= json.loads(line)
         self._tests = {
             module: hashlib.sha256(
                 "".join(
@@ -310,21 +315,25 @@ def ask(mutants: Sequence[Mutant], answers: Answers, *, processes: int, root: Pa
     ):
         for _ in range(processes):
             idle.put(stack.enter_context(ForkedTests(root)))
-        limits = {}
-        for module, whole in zip(
-            modules, pool.map(lambda name: run(name, 1200.0), modules), strict=True
-        ):
-            if not whole.passed:
-                raise UserError(f"The tests of {module} fail without a change:\n{whole.said}")
-            limits[module] = 30.0 + 4 * whole.seconds
+        # Without a change all must pass; several modules may share their tests.
+        asked = {tuple(arguments(module)): module for module in modules}
+        whole = dict(
+            zip(asked, pool.map(lambda name: run(name, 1200.0), asked.values()), strict=True)
+        )
+        for words, outcome in whole.items():
+            if not outcome.passed:
+                raise UserError(
+                    f"The tests of {asked[words]} fail without a change:\n{outcome.said}"
+                )
+        limits = {module: 30.0 + 4 * whole[tuple(arguments(module))].seconds for module in modules}
         began = time.monotonic()
-        asked = {
+        running = {
             pool.submit(run, mutant.module, limits[mutant.module], mutant.changed): mutant
             for mutant in waiting
         }
         try:
-            for number, ended in enumerate(concurrent.futures.as_completed(asked), 1):
-                mutant, outcome = asked[ended], ended.result()
+            for number, done in enumerate(concurrent.futures.as_completed(running), 1):
+                mutant, outcome = running[done], done.result()
                 answers.keep(mutant, not outcome.passed)
                 left = (time.monotonic() - began) / number * (len(waiting) - number) / 60
                 print(

@@ -1,0 +1,201 @@
+"""Small changes of the core: what is made, what is asked, what is kept, and what is told."""
+
+import subprocess
+import sys
+from typing import ClassVar
+
+import pytest
+
+from attention_apps.running.command import UserError
+from benchmarks import mutants
+from benchmarks.forked_tests import Outcome
+from benchmarks.in_turn import ROOT
+from benchmarks.mutants import mutants_of, read_equivalents, spread
+
+SOURCE = '''"""A module."""
+
+
+def larger(a, b):
+    """The larger of two."""
+    if a > b:
+        result = max(a, b)
+        return result
+    return b + 1
+
+
+class Box:
+    """A box."""
+
+    size = 3
+
+    def half(self, name="size"):
+        """Half of it."""
+        return getattr(self, name) / 2
+'''
+
+
+def test_changes_are_those_that_say_something_of_the_tests():
+    made = {(one.function, *one.lines()) for one in mutants_of("masks", SOURCE)}
+    half = "return getattr(self, name) / 2"
+    assert made == {
+        ("larger", "if a > b:", "if a >= b:"),
+        ("larger", "result = max(a, b)", "result = max(b)"),
+        ("larger", "result = max(a, b)", "result = max(a, )"),
+        ("larger", "return b + 1", "return b - 1"),
+        ("larger", "return b + 1", "return b + 2"),
+        ("Box.half", half, "return getattr(self, name) * 2"),
+        ("Box.half", half, "return getattr(self, name) / 3"),
+        ("Box.half", half, "return getattr(name) / 2"),
+        ("Box.half", half, "return getattr(self, ) / 2"),
+    }
+
+
+def test_a_sample_takes_as_many_of_every_module():
+    made = mutants_of("masks", SOURCE) + mutants_of("scoring", SOURCE)[:3]
+    drawn = spread(made, 6, seed=1)
+    assert sorted(one.module for one in drawn) == ["masks"] * 3 + ["scoring"] * 3
+    assert spread(made, 6, seed=1) == drawn != spread(made, 6, seed=2)
+    assert len(spread(made, 99, seed=1)) == len(made)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project of one module, whose tests notice every change of `larger` and no other."""
+    module = tmp_path / "attention_apps" / "attention" / "masks.py"
+    module.parent.mkdir(parents=True)
+    module.write_text(SOURCE)
+    tests = tmp_path / "tests" / "attention"
+    tests.mkdir(parents=True)
+    (tests / "test_masks.py").write_text("1")
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / mutants.EQUIVALENT).write_text("mutant = []")
+    monkeypatch.setattr(mutants, "TESTS", {"masks": ("test_masks",)})
+    monkeypatch.setattr(mutants, "ForkedTests", Pretended)
+    Pretended.asked.clear()
+    return tmp_path
+
+
+class Pretended:
+    """Stands for the process that runs tests."""
+
+    asked: ClassVar[list] = []
+
+    def __init__(self, root):
+        assert root.exists()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *how):
+        pass
+
+    def run(self, tests, *, changed, limit_s):
+        assert tests == ["tests/attention/test_masks.py"]
+        source = changed.get("attention_apps.attention.masks", SOURCE)
+        self.asked.append(source)
+        noticed = source.partition("class")[0] != SOURCE.partition("class")[0]
+        return Outcome(passed=not noticed, seconds=0.1, said="")
+
+
+LISTED = """[[mutant]]
+module = "masks"
+function = "Box.half"
+before = "return getattr(self, name) / 2"
+after = "return getattr(self, name) * 2"
+why = "Nobody asks a box."
+"""
+
+
+def test_what_no_test_notices_is_shown_unless_it_is_listed(project, capsys):
+    assert mutants.main(["--processes=1"], project) == 1
+    said = capsys.readouterr().out
+    assert "masks                            9        5           0       4" in said
+    assert "masks: Box.half\n  - return getattr(self, name) / 2\n  + return getattr(name)" in said
+    (project / mutants.EQUIVALENT).write_text(LISTED)
+    assert mutants.main(["--processes=1"], project) == 1
+    said = capsys.readouterr().out
+    assert "masks                            9        5           1       3" in said
+    assert "name) * 2" not in said
+
+
+def test_only_what_has_changed_is_asked_again(project):
+    mutants.main(["--processes=1"], project)
+    assert len(Pretended.asked) == 1 + 9  # the first without a change
+    mutants.main(["--processes=1"], project)
+    assert len(Pretended.asked) == 10
+    file = project / ".mutants" / "answers.jsonl"
+    file.write_text(file.read_text()[:-5])  # a kill in the middle of a line
+    mutants.main(["--processes=1"], project)
+    assert len(Pretended.asked) == 12
+    (project / "tests" / "attention" / "test_masks.py").write_text("2")
+    mutants.main(["--processes=1"], project)
+    assert len(Pretended.asked) == 22
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("Box.half", "Box.whole", "is no change of the module as it is now"),
+        (
+            'Box.half"\nbefore = "return getattr(self, name) / 2"\n'
+            'after = "return getattr(self, name) * 2"',
+            'larger"\nbefore = "return b + 1"\nafter = "return b + 2"',
+            "is noticed: it is not equivalent",
+        ),
+    ],
+)
+def test_the_list_must_be_true(project, capsys, old, new, complaint):
+    assert old in LISTED
+    (project / mutants.EQUIVALENT).write_text(LISTED.replace(old, new))
+    assert mutants.main(["--processes=1"], project) == 1
+    assert complaint in capsys.readouterr().out
+
+
+def test_red_tests_tell_nothing(project, monkeypatch):
+    failed = Outcome(passed=False, seconds=0.1, said="1 failed")
+    monkeypatch.setattr(Pretended, "run", lambda *_, **__: failed)
+    with pytest.raises(UserError, match="tests of masks fail without a change"):
+        mutants.main(["--processes=1"], project)
+
+
+@pytest.mark.parametrize("gone", ["why", "after"])
+def test_an_equivalent_needs_its_reason(tmp_path, gone):
+    path = tmp_path / "list.toml"
+    path.write_text("\n".join(line for line in LISTED.splitlines() if not line.startswith(gone)))
+    with pytest.raises(UserError, match=gone):
+        read_equivalents(path)
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        (["--modules=mask"], "--modules are of masks"),
+        (["--sample=-1"], "--sample must not be negative"),
+        (["--processes=0"], "--processes must be 1 or more"),
+    ],
+)
+def test_bad_flags_get_one_line(flags, complaint, capsys):
+    with pytest.raises((UserError, SystemExit)) as caught:
+        mutants.main(flags)
+    assert complaint in str(caught.value) + capsys.readouterr().err
+
+
+def test_every_module_that_is_listed_exists():
+    for module in mutants.TESTS:
+        assert mutants.path_of(module).is_file()
+        for word in mutants.arguments(module):
+            assert "/" not in word or (ROOT / word).is_file()
+
+
+@pytest.mark.verify
+def test_a_sample_of_changes_is_noticed(tmp_path):
+    count = len(mutants.TESTS)
+    command = [sys.executable, "-m", "benchmarks.mutants", f"--sample={count}"]
+    answer = subprocess.run(
+        [*command, "--processes=1", f"--into={tmp_path}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert answer.returncode == 0, answer.stdout[-3000:] + answer.stderr[-1000:]
+    assert f"{count}/{count} " in answer.stdout
