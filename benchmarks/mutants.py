@@ -44,7 +44,7 @@ _ALGORITHM = ("test_algorithms", "-k")
 TESTS: dict[str, tuple[str, ...]] = {
     "masks": ("test_masks",),
     "random_blocks": ("test_masks", "test_algorithms", "-k", "test_masks or random"),
-    "scoring": ("test_scoring", "test_sparse_and_hard", "test_layers"),
+    "scoring": ("test_scoring",),
     "score_shaping": ("test_relative_positions", *_SPARSE),
     "normalizers": ("test_normalizers",),
     "sparse_normalizers": _SPARSE,

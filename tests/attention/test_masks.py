@@ -47,6 +47,7 @@ def test_a_mask_survives_serialisation(mask, predicate):
 def test_a_mask_draws_itself():
     assert causal().draw(3) == "■··\n■■·\n■■■"
     assert (causal() & window(2)).draw(2, 4) == "·■■·\n··■■"
+    assert everything().draw() == "\n".join(["■" * 12] * 12)
 
 
 def test_the_text_of_a_mask_builds_it():
@@ -92,6 +93,26 @@ def test_blocks_that_are_not_touched_hold_no_pair(length, size, window_size, see
             assert touched[row, column] or not block.any()
 
 
+@pytest.mark.parametrize(
+    "mask",
+    [causal(), window(1), window(4), global_tokens(3), everything(), causal() & window(3)],
+    ids=str,
+)
+def test_masks_without_holes_touch_no_block_that_is_empty(mask):
+    first, last = np.arange(0, 12, 2), np.arange(1, 12, 2)
+    first_key, last_key = np.arange(0, 12, 3), np.arange(2, 12, 3)
+    touched = mask.touches((first[:, None], last[:, None]), (first_key[None], last_key[None]))
+    dense = np.array(mask.dense(12, 12)).reshape(6, 2, 4, 3)
+    np.testing.assert_array_equal(touched, dense.any(axis=(1, 3)))
+
+
+def test_doubt_is_a_boolean_of_every_pair_of_blocks():
+    touched = (~causal() & everything()).touches(
+        (np.zeros((2, 1), int), np.ones((2, 1), int)), (np.zeros((1, 3), int), np.ones((1, 3), int))
+    )
+    np.testing.assert_array_equal(touched, np.ones((2, 3), bool))
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 30), st.integers(1, 7), st.integers(1, 9))
 def test_nobody_sees_beyond_the_reach(length, one, other):
@@ -106,7 +127,7 @@ def test_nobody_sees_beyond_the_reach(length, one, other):
         for query, key in np.argwhere(np.array(mask.dense(length, length))):
             assert behind is None or query - key <= behind
             assert ahead is None or key - query <= ahead
-    assert (window(3) & causal()).reach() == (2, 0)
+    assert (window(3) & causal()).reach() == (causal() & window(3)).reach() == (2, 0)
     assert (window(3) | window(5)).reach() == (4, 4)
 
 

@@ -2,11 +2,12 @@
 
 import math
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
 
-from attention_apps.attention.scoring import SCORINGS
+from attention_apps.attention.scoring import SCORINGS, add_declared
 
 RNG = np.random.default_rng(0)
 BATCH, QUERIES, KEYS, HEADS, DIM = 2, 3, 4, 2, 5
@@ -60,8 +61,69 @@ def test_cosine_ignores_lengths_and_bounds_its_temperature():
         ops.array(QUERY * 7), ops.array(KEY / 3), log_temperature=WEIGHTS["log_temperature"]
     )
     np.testing.assert_allclose(plain, longer, rtol=1e-4, atol=1e-5)
-    hottest = score(ops.array(QUERY), ops.array(KEY), log_temperature=np.full(HEADS, 50.0, "f4"))
-    assert np.abs(hottest).max() <= 100.001
+    hottest = score(ops.array(QUERY), ops.array(QUERY), log_temperature=np.full(HEADS, 50.0, "f4"))
+    np.testing.assert_allclose(np.einsum("bhqq->bhq", hottest), 100.0, rtol=1e-5)
+
+
+def test_cosine_begins_ten_times_as_large_and_knows_vectors_without_length():
+    (weight,) = add_declared(keras.layers.Layer(), SCORINGS["cosine"].weights(HEADS, DIM)).values()
+    np.testing.assert_allclose(np.exp(weight), np.full(HEADS, 10.0), rtol=1e-6)
+    scores = SCORINGS["cosine"](ops.zeros_like(QUERY), ops.array(KEY), log_temperature=weight)
+    np.testing.assert_array_equal(scores, np.zeros((BATCH, HEADS, QUERIES, KEYS)))
+    # What is short, but not nothing, has its direction all the same.
+    short = SCORINGS["cosine"](ops.array(QUERY * 1e-4), ops.array(KEY), log_temperature=weight)
+    plain = SCORINGS["cosine"](ops.array(QUERY), ops.array(KEY), log_temperature=weight)
+    np.testing.assert_allclose(short, plain, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", [name for name in FORMULAS if SCORINGS[name].is_product])
+def test_products_of_factors_are_the_scores(name):
+    scoring = SCORINGS[name]
+    weights = {weight: WEIGHTS[weight] for weight in scoring.weights(HEADS, DIM)}
+    if name == "cosine":
+        weights["log_temperature"] = np.array([1.0, 50.0], "f4")  # the second is cut
+    query, key = scoring.factors(ops.array(QUERY), ops.array(KEY), **weights)
+    np.testing.assert_allclose(
+        np.einsum("bqhd,bkhd->bhqk", query, key),
+        scoring(ops.array(QUERY), ops.array(KEY), **weights),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+    if name == "scaled_dot":  # each side bears half of the scale
+        np.testing.assert_allclose(query, QUERY / DIM**0.25, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", FORMULAS)
+def test_half_precision_scores_are_near(name, dtype):
+    scoring = SCORINGS[name]
+    weights = {weight: WEIGHTS[weight] for weight in scoring.weights(HEADS, DIM)}
+    query, key = ops.cast(QUERY, dtype), ops.cast(KEY, dtype)
+    near = scoring(query, key, **weights)
+    exact = scoring(ops.array(QUERY), ops.array(KEY), **weights)
+    tolerance = 0.01 if dtype == "float16" else 0.08
+    scale = float(np.abs(exact).max())
+    np.testing.assert_allclose(ops.cast(near, "float32"), exact, atol=tolerance * max(scale, 1.0))
+    if scoring.is_product:
+        parts = scoring.factors(query, key, **weights)
+        assert {keras.backend.standardize_dtype(part.dtype) for part in parts} == {dtype}
+        np.testing.assert_allclose(
+            np.einsum("bqhd,bkhd->bhqk", *(ops.cast(part, "float32") for part in parts)),
+            exact,
+            atol=tolerance * max(scale, 1.0),
+        )
+
+
+def test_declared_weights_are_made_as_they_are_declared():
+    declared = {"one": ((2, 3), "ones"), "two": ((4,), keras.initializers.Constant(7.0))}
+    layer = keras.layers.Layer()
+    made = add_declared(layer, declared)
+    assert {name: weight.name for name, weight in made.items()} == {"one": "one", "two": "two"}
+    np.testing.assert_array_equal(made["one"], np.ones((2, 3)))
+    np.testing.assert_array_equal(made["two"], np.full(4, 7.0))
+    assert len(layer.trainable_weights) == 2
+    add_declared(layer, declared, trainable=False)
+    assert (len(layer.trainable_weights), len(layer.non_trainable_weights)) == (2, 2)
 
 
 @pytest.mark.parametrize("name", FORMULAS)
