@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from keras import ops
 
-from attention_apps.attention.normalizers import masked_softmax
+from attention_apps.attention.normalizers import Softmax, masked_softmax
 
 SCORES = hnp.arrays(np.float32, (2, 5), elements=st.floats(-80, 80, width=32))
 MASKS = hnp.arrays(np.bool_, (2, 5))
@@ -64,3 +64,22 @@ def test_a_row_without_a_mask_sums_to_one_after_a_shift_too():
     scores = np.random.default_rng(1).normal(size=(3, 4)).astype("float32")
     np.testing.assert_allclose(np.sum(masked_softmax(scores), axis=-1), 1, atol=1e-6)
     np.testing.assert_allclose(masked_softmax(scores + 30), masked_softmax(scores), atol=1e-5)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_rows_are_those_of_the_last_axis(masked):
+    generator = np.random.default_rng(2)
+    scores = generator.normal(size=(2, 3, 4, 5)).astype("float32")
+    mask = generator.random((2, 3, 4, 5)) < 0.6 if masked else None
+    weights = np.array(Softmax()(scores, mask))
+    allowed = np.ones((24, 5), bool) if mask is None else mask.reshape(24, 5)
+    np.testing.assert_allclose(
+        weights.reshape(24, 5), by_hand(scores.reshape(24, 5), allowed), atol=1e-6
+    )
+
+
+def test_double_precision_stays():
+    scores = np.random.default_rng(3).normal(size=(2, 5))
+    weights = masked_softmax(tf.constant(scores, "float64"))
+    assert weights.dtype == "float64"
+    np.testing.assert_allclose(weights, by_hand(scores, np.ones((2, 5), bool)), rtol=1e-14)

@@ -151,7 +151,10 @@ def test_qk_norm_makes_scores_independent_of_lengths():
     expected = vectors / np.sqrt(np.square(vectors).mean(-1, keepdims=True)) * gain
     np.testing.assert_allclose(normed, expected, rtol=1e-4)
     halves = qk_norm(ops.cast(vectors * 1000, "float16"), gain)
+    assert halves.dtype == "float16"
     np.testing.assert_allclose(ops.cast(halves, "float32"), expected, atol=0.01)
+    nothing = np.zeros((1, 2, 2, 4), "float32")
+    np.testing.assert_array_equal(qk_norm(nothing, gain), nothing)
 
 
 def test_a_soft_cap_bounds_scores_and_leaves_small_ones():
