@@ -59,6 +59,35 @@ def test_sparsemax_is_the_nearest_distribution(scores, mask):
     np.testing.assert_allclose(Sparsemax()(scores, mask), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_sparsemax_shares_out_among_scores_that_are_near(masked):
+    generator = np.random.default_rng(3)
+    scores = generator.normal(scale=0.3, size=(2, 3, 20, 6)).astype("float32")
+    mask = generator.random(scores.shape) < 0.7 if masked else np.ones(scores.shape, bool)
+    expected = np.zeros(scores.shape)
+    for row in np.ndindex(scores.shape[:-1]):
+        if mask[row].any():
+            near = scores[row][mask[row]].astype("float64").tolist()
+            expected[row][mask[row]] = simplex_projection(near)
+    kept = (expected > 0).sum(axis=-1)
+    assert {2, 3, 4, 5} <= set(kept.ravel().tolist())  # rows of many kinds
+    np.testing.assert_allclose(Sparsemax()(scores, mask if masked else None), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("normalizer", ALL, ids=str)
+def test_rows_of_four_axes_are_normalised_as_rows_of_two(normalizer):
+    generator = np.random.default_rng(4)
+    scores = generator.normal(size=(2, 3, 4, 6)).astype("float32")
+    mask = generator.random(scores.shape) < 0.7
+    for allowed in (mask, None):
+        flat = None if allowed is None else mask.reshape(24, 6)
+        np.testing.assert_allclose(
+            np.array(normalizer(scores, allowed)).reshape(24, 6),
+            normalizer(scores.reshape(24, 6), flat),
+            atol=1e-6,
+        )
+
+
 def test_the_gradient_of_sparsemax_is_that_of_its_paper():
     scores = tf.Variable([[1.0, 0.6, 0.5, -3.0]])
     with tf.GradientTape() as tape:
