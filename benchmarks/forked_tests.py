@@ -7,6 +7,7 @@ an import hook: no file is written, so nothing can be left changed.
 
 from __future__ import annotations
 
+import gc
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -107,6 +108,19 @@ def serve() -> None:
     """Answer what `ForkedTests.run` asks, until the input ends."""
     for name in _IMPORTED_BEFORE:
         importlib.import_module(name)
+    from hypothesis import Phase, settings
+
+    # The same change is judged by the same examples, today and tomorrow; nobody reads the smallest.
+    settings.register_profile(
+        "forked",
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=(Phase.explicit, Phase.generate),
+    )
+    # What is never collected is not written to, and so not copied for every fork.
+    gc.collect()
+    gc.freeze()
     for line in sys.stdin:
         print(json.dumps(vars(_in_fork(**json.loads(line)))), flush=True)
 
@@ -145,8 +159,7 @@ def _be_the_fork(tests: list[str], changed: dict[str, str], output: int) -> None
 
         flags = ["-x", "-q", "--no-header", "--tb=short", "-pno:cacheprovider", "-pno:xdist"]
         flags += ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"]
-        # The same change is judged by the same examples, today and tomorrow.
-        status = int(pytest.main([*flags, "--hypothesis-profile=ci", *tests]))
+        status = int(pytest.main([*flags, "--hypothesis-profile=forked", *tests]))
     except BaseException:
         traceback.print_exc()
     finally:
