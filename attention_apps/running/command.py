@@ -91,6 +91,9 @@ def quiet_start() -> None:
     """
     keep_freed_memory()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # TensorFlow turns it on by itself with AVX-512 alone; with AVX2, too, it nearly halves the time
+    # of matrix products.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     sys.stderr.flush()
     terminal = os.dup(2)
     with tempfile.TemporaryFile() as messages:
