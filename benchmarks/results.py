@@ -5,7 +5,7 @@ A figure is published by adding its row and drawing the tables again:
     python -m benchmarks.results add --room translation --name multi30k_bleu --value 39.4 ...
     python -m benchmarks.results tables
 
-In README.md and the rooms' README.md two kinds of region are written from the rows:
+In README.md, the rooms' README.md and docs/ two kinds of region are written from the rows:
 
     <!-- results:translation -->          a table of that room's rows; the two markers stand alone
     <!-- /results -->                     on their lines
@@ -226,8 +226,8 @@ def _table(rows: list[Row]) -> str:
 
 
 def pages(root: Path) -> list[Path]:
-    """The Markdown files that may show results: those of the project's folder and of its rooms."""
-    return sorted([*root.glob("*.md"), *root.glob("[a-z]*/README.md")])
+    """The Markdown files that may show results: the project's, those of its rooms and of docs/."""
+    return sorted([*root.glob("*.md"), *root.glob("[a-z]*/README.md"), *root.glob("docs/*.md")])
 
 
 @dataclasses.dataclass(frozen=True)

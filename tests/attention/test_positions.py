@@ -78,6 +78,35 @@ def test_starting_later_gives_the_later_rows(layer):
     np.testing.assert_array_equal(again(embeddings), whole)
 
 
+def test_sinusoidal_vectors_are_added_and_have_nothing_to_build():
+    embeddings = np.random.default_rng(3).normal(size=(2, 5, 4)).astype("float32")
+    for layer, wavelength in ((SinusoidalPositions(100.0), 100.0), (SinusoidalPositions(), 1e4)):
+        assert layer.built
+        expected = embeddings + np.array(sinusoidal_positions(ops.arange(5), 4, wavelength))
+        np.testing.assert_allclose(layer(embeddings), expected, atol=1e-6)
+    np.testing.assert_array_equal(
+        sinusoidal_positions(ops.arange(9) * 1000, 4),
+        sinusoidal_positions(ops.arange(9) * 1000, 4, 1e4),
+    )
+
+
+def test_learned_vectors_are_added_up_to_the_last():
+    layer = LearnedPositions(5, initializer="ones")
+    embeddings = np.random.default_rng(4).normal(size=(2, 5, 4)).astype("float32")
+    np.testing.assert_allclose(layer(embeddings), embeddings + 1, atol=1e-6)
+    (table,) = layer.trainable_weights
+    assert (table.name, table.shape) == ("position_embeddings", (5, 4))
+    table.assign(np.arange(20.0).reshape(5, 4))
+    np.testing.assert_allclose(layer(embeddings), embeddings + np.array(table), atol=1e-6)
+
+
+@pytest.mark.parametrize("layer", [SinusoidalPositions(), LearnedPositions(3)])
+def test_padding_stays_known_behind_positions(layer):
+    tokens = np.array([[3, 1, 0], [2, 0, 0]])
+    behind = layer(keras.layers.Embedding(4, 6, mask_zero=True)(tokens))
+    np.testing.assert_array_equal(behind._keras_mask, tokens != 0)
+
+
 def test_learned_positions_refuse_what_is_too_long():
     with pytest.raises(ValueError, match="Received: 5 tokens"):
         LearnedPositions(4)(np.zeros((1, 5, 2), "float32"))

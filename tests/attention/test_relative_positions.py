@@ -117,6 +117,45 @@ def test_yarn_has_the_published_frequencies():
         assert ours[pair] == pytest.approx(expected, rel=1e-4)
 
 
+def pair_that_turns(turns, dim, base, length):
+    """Where between the pairs a frequency turns so often in `length`, by halving an interval."""
+    low, high = -100.0, 100.0
+    for _ in range(200):
+        middle = (low + high) / 2
+        if length * base ** (-2 * middle / dim) / (2 * math.pi) > turns:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+@pytest.mark.parametrize(
+    ("dim", "length", "base"),
+    [(8, 2048, 1e4), (16, 512, 1e4), (64, 4096, 5e5), (16, 64, 1e4), (4, 64, 1e4), (4, 10**9, 1e4)],
+)
+def test_yarn_mixes_the_pairs_between_two_counts_of_turns(dim, length, base):
+    ours = Rotary(base, "yarn", 4.0, length).frequencies(dim)
+    first = max(math.floor(pair_that_turns(32, dim, base, length)), 0)
+    last = min(math.ceil(pair_that_turns(1, dim, base, length)), dim - 1)
+    for pair in range(dim // 2):
+        plain = base ** (-2 * pair / dim)
+        if pair <= first:
+            expected = plain
+        elif pair >= last:
+            expected = plain / 4
+        else:
+            share = (pair - first) / (last - first)
+            expected = share * plain / 4 + (1 - share) * plain
+        assert ours[pair] == pytest.approx(expected, rel=1e-9)
+    assert len(ours) == dim // 2
+
+
+@pytest.mark.parametrize("scaling", ["linear", "ntk", "yarn"])
+def test_a_head_of_one_pair_turns_too(scaling):
+    (frequency,) = Rotary(scaling=scaling, factor=2.0).frequencies(2)
+    assert frequency == (0.5 if scaling == "linear" else 1.0)
+
+
 def turned(rotary, positions):
     return np.array(rotary.rotate(ops.ones((1, len(positions), 1, 8)), np.array(positions)))
 
