@@ -39,7 +39,9 @@ def _inner_products(query: Any, key: Any) -> Any:
     # float16 ends at 65,504: a large product would become inf and the softmax NaN.
     if query.dtype == "float16":
         query, key = ops.cast(query, "float32"), ops.cast(key, "float32")
-    return ops.einsum("bqhd,bkhd->bhqk", query, key)
+    # Heads first: Keras then multiplies by a transposed matrix in place of writing it transposed.
+    query, key = ops.transpose(query, (0, 2, 1, 3)), ops.transpose(key, (0, 2, 1, 3))
+    return ops.einsum("bhqd,bhkd->bhqk", query, key)
 
 
 class Scoring:
