@@ -150,6 +150,14 @@ def test_yarn_mixes_the_pairs_between_two_counts_of_turns(dim, length, base):
     assert len(ours) == dim // 2
 
 
+def test_the_least_that_positions_take():
+    # Four buckets: here and before, before that; ahead, and ahead of that.
+    np.testing.assert_array_equal(
+        RelativeBias(4, 2).buckets(np.array([-9, -2, -1, 0, 1, 2, 9])), [1, 1, 1, 0, 3, 3, 3]
+    )
+    assert RelativeKeys(1).weights(2, 8)["relative_keys"][0] == (3, 8)
+
+
 @pytest.mark.parametrize("scaling", ["linear", "ntk", "yarn"])
 def test_a_head_of_one_pair_turns_too(scaling):
     (frequency,) = Rotary(scaling=scaling, factor=2.0).frequencies(2)

@@ -331,3 +331,47 @@ def test_a_negative_zero_is_no_less_than_zero():
     scores = np.array([[[[-0.0, 0.0, 0.0], [0.0, -0.0, 0.0], [-1.0, -0.0, -2.0]]]], np.float32)
     wanted = np.array([[1, 0, 0], [1, 0, 0], [0, 1, 0]])
     np.testing.assert_array_equal(np.array(highest_place(scores))[0, 0], wanted)
+
+
+def test_zero_is_a_score_like_others():
+    np.testing.assert_array_equal(Hard()(np.array([[0.0, 0.5]], "float32")), [[0, 1]])
+    np.testing.assert_array_equal(Hard()(np.array([[-0.5, 0.0]], "float32")), [[0, 1]])
+
+
+def test_gumbel_is_the_softmax_of_noisy_scores_over_the_temperature():
+    scores, noise = RNG.normal(size=(2, 1, 3, 4, 5)).astype("float32")
+    powers = np.exp((scores.astype("float64") + noise) / 0.5)
+    expected = powers / powers.sum(axis=-1, keepdims=True)
+    np.testing.assert_allclose(Gumbel(0.5)(scores, None, noise), expected, atol=1e-5)
+
+
+def test_noise_is_finite_wherever_the_draw_falls(monkeypatch):
+    def ends(shape, minval=0.0, maxval=1.0, seed=None):
+        return ops.cast(np.array([minval, maxval]), "float32")
+
+    monkeypatch.setattr(keras.random, "uniform", ends)
+    low, high = np.array(gumbel_noise((2,), None))
+    assert np.isfinite([low, high]).all()
+    assert low < -2 < 10 < high
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_draw_tells_its_probability_and_the_entropy_of_its_row(masked):
+    scores = RNG.normal(size=(2, 3, 4, 5)).astype("float32")
+    mask = RNG.random(scores.shape) < 0.7 if masked else np.ones(scores.shape, bool)
+    mask[0, 0, 0] = not masked  # a row in which nothing may be attended
+    weights, logarithm, entropy = sample_place(
+        scores, mask if masked else None, RNG.gumbel(size=scores.shape).astype("float32")
+    )
+    for row in np.ndindex(scores.shape[:-1]):
+        kept = np.flatnonzero(mask[row])
+        if not len(kept):
+            assert not np.array(weights)[row].any()
+            assert (logarithm[row], entropy[row]) == (0, 0)
+            continue
+        powers = np.exp(scores[row][kept].astype("float64"))
+        shares = powers / powers.sum()
+        (drawn,) = np.flatnonzero(weights[row])
+        expected = math.log(shares[kept.tolist().index(drawn)])
+        assert float(logarithm[row]) == pytest.approx(expected, abs=1e-5)
+        assert float(entropy[row]) == pytest.approx(-(shares @ np.log(shares)), abs=1e-5)
