@@ -131,7 +131,15 @@ def pair_that_turns(turns, dim, base, length):
 
 @pytest.mark.parametrize(
     ("dim", "length", "base"),
-    [(8, 2048, 1e4), (16, 512, 1e4), (64, 4096, 5e5), (16, 64, 1e4), (4, 64, 1e4), (4, 10**9, 1e4)],
+    [
+        (8, 2048, 1e4),
+        (16, 512, 1e4),
+        (64, 4096, 5e5),
+        (16, 64, 1e4),
+        (4, 64, 1e4),
+        (4, 10**9, 1e4),
+        (8, 476, 10.0),
+    ],
 )
 def test_yarn_mixes_the_pairs_between_two_counts_of_turns(dim, length, base):
     ours = Rotary(base, "yarn", 4.0, length).frequencies(dim)
@@ -148,6 +156,11 @@ def test_yarn_mixes_the_pairs_between_two_counts_of_turns(dim, length, base):
             expected = share * plain / 4 + (1 - share) * plain
         assert ours[pair] == pytest.approx(expected, rel=1e-9)
     assert len(ours) == dim // 2
+
+
+def test_rotary_positions_are_written_as_their_words():
+    assert str(Rotary()) == "rotary"
+    assert str(Rotary(scaling="ntk", factor=2.0)) == "rotary-ntk:2"
 
 
 def test_the_least_that_positions_take():
