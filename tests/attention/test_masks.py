@@ -95,7 +95,15 @@ def test_blocks_that_are_not_touched_hold_no_pair(length, size, window_size, see
 
 @pytest.mark.parametrize(
     "mask",
-    [causal(), window(1), window(4), global_tokens(3), everything(), causal() & window(3)],
+    [
+        causal(),
+        window(1),
+        window(4),
+        global_tokens(3),
+        global_tokens(4),
+        everything(),
+        causal() & window(3),
+    ],
     ids=str,
 )
 def test_masks_without_holes_touch_no_block_that_is_empty(mask):
