@@ -114,6 +114,19 @@ def test_masks_without_holes_touch_no_block_that_is_empty(mask):
     np.testing.assert_array_equal(touched, dense.any(axis=(1, 3)))
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_random_blocks_touch_what_they_draw_and_nothing_else(seed):
+    mask = RandomBlocks(1, size=3, length=12, seed=seed)
+    dense = np.array(mask.dense(15, 15))  # three positions beyond what was drawn for
+    for size in (1, 2, 3, 5):
+        first = np.arange(0, 15, size)
+        last = np.minimum(first + size, 15) - 1
+        touched = mask.touches((first[:, None], last[:, None]), (first[None], last[None]))
+        for row, column in np.ndindex(touched.shape):
+            block = dense[first[row] : last[row] + 1, first[column] : last[column] + 1]
+            assert touched[row, column] == block.any()
+
+
 def test_doubt_is_a_boolean_of_every_pair_of_blocks():
     touched = (~causal() & everything()).touches(
         (np.zeros((2, 1), int), np.ones((2, 1), int)), (np.zeros((1, 3), int), np.ones((1, 3), int))
