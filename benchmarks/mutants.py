@@ -206,7 +206,7 @@ def path_of(module: str, root: Path = ROOT) -> Path:
 def arguments(module: str, words: Sequence[str] = ()) -> list[str]:
     """What pytest is given: for a module, or for names of test files with flags behind them."""
     words = words or TESTS[module]
-    files = [word for word in itertools.takewhile(lambda word: word != "-k", words)]
+    files = list(itertools.takewhile(lambda word: word != "-k", words))
     return [f"tests/attention/{file}.py" for file in files] + list(words[len(files) :])
 
 
@@ -304,20 +304,19 @@ def ask(mutants: Sequence[Mutant], answers: Answers, *, processes: int, root: Pa
     if not waiting:
         return
     idle: queue.SimpleQueue[ForkedTests] = queue.SimpleQueue()
-    sound: set[str] = set()
+    sound: set[tuple[str, ...]] = set()
 
     def run(mutant: Mutant) -> Outcome:
         server = idle.get()
         try:
             changed = {f"{PACKAGE}.{mutant.module}": mutant.changed}
             outcome = server.run(arguments(mutant.module), changed=changed, limit_s=_LIMIT_S)
-            for name in set(_FAILED.findall(outcome.said)) - sound:
-                # A file that cannot be imported is named without a test.
-                alone = [name] if "::" in name else ["--collect-only", name]
-                whole = server.run(alone, limit_s=_LIMIT_S)
-                if not whole.passed:
-                    raise UserError(f"{name} fails without a change:\n{whole.said}")
-                sound.add(name)
+            if not outcome.passed:
+                for alone in _blamed(mutant.module, outcome.said) - sound:
+                    whole = server.run(alone, limit_s=_LIMIT_S)
+                    if not whole.passed:
+                        raise UserError(f"{' '.join(alone)} fails without a change:\n{whole.said}")
+                    sound.add(alone)
             return outcome
         finally:
             idle.put(server)
@@ -347,6 +346,19 @@ def ask(mutants: Sequence[Mutant], answers: Answers, *, processes: int, root: Pa
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _blamed(module: str, said: str) -> set[tuple[str, ...]]:
+    """What pytest is to be given without the change, to see that the change is what failed.
+
+    A file that cannot be imported is named without a test. Where nothing is named (a crash, an
+    endless loop, flags that choose no test) it is all tests of the module.
+    """
+    named = _FAILED.findall(said)
+    alone: set[tuple[str, ...]] = {
+        (name,) if "::" in name else ("--collect-only", name) for name in named
+    }
+    return alone or {tuple(arguments(module))}
 
 
 def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:

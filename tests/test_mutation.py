@@ -125,7 +125,7 @@ def test_what_no_test_notices_is_shown_unless_it_is_listed(project, capsys):
 
 def test_only_what_has_changed_is_asked_again(project):
     mutants.main(["--processes=1"], project)
-    alone = ["tests/attention/test_masks.py::test_it[a b]"]
+    alone = ("tests/attention/test_masks.py::test_it[a b]",)
     assert Pretended.asked.count(alone) == 1  # what failed was sound without a change
     assert len(Pretended.asked) == 9 + 1
     mutants.main(["--processes=1"], project)
@@ -161,6 +161,14 @@ def test_the_list_must_be_true(project, capsys, old, new, complaint):
 def test_red_tests_tell_nothing(project, monkeypatch):
     monkeypatch.setattr(Pretended, "sound", False)
     with pytest.raises(UserError, match=r"test_it\[a b\] fails without a change"):
+        mutants.main(["--processes=1"], project)
+
+
+def test_tests_that_are_not_found_tell_nothing(project, monkeypatch):
+    """pytest fails when its flags choose no test: that is no change noticed."""
+    none = Outcome(passed=False, seconds=0.1, said="no tests ran in 0.01s")
+    monkeypatch.setattr(Pretended, "run", lambda *_, **__: none)
+    with pytest.raises(UserError, match=r"test_masks\.py fails without a change"):
         mutants.main(["--processes=1"], project)
 
 

@@ -81,7 +81,7 @@ def _say(sentence: str) -> None:
 
 
 def quiet_start() -> None:
-    """Import tensorflow without its start-up messages, and let the process keep freed memory.
+    """Import tensorflow with oneDNN and without start-up messages; keep memory that was freed.
 
     For commands, never for libraries.
 
