@@ -135,6 +135,38 @@ def test_chunks_attend_across_sequences_of_two_lengths(causal):
     assert_near(*found, 1e-5)
 
 
+@pytest.mark.parametrize(
+    ("words", "num_queries", "options"),
+    [
+        ("", 40, {}),
+        ("", 40, {"key_mask": True}),
+        ("soft-cap:2", 40, {}),
+        ("alibi", 40, {}),
+        ("window:30", 40, {"key_mask": True}),
+        # The first queries stand before all keys.
+        ("relative-bias:20", 1034, {"use_causal_mask": True}),
+        ("random:1:16:1024:3+window:20", 1024, {}),
+    ],
+)
+def test_chunks_of_keys_as_many_as_clash_in_a_cache(words, num_queries, options):
+    rng = np.random.default_rng(0)
+    keys = rng.normal(size=(2, 1024, DIM)).astype("float32")
+    queries = rng.normal(size=(2, num_queries, DIM)).astype("float32")
+    if "key_mask" in options:
+        options = {"key_mask": rng.random((2, 1024)) < 0.5}
+    tilt = np.cos(np.arange(num_queries * DIM)).reshape(num_queries, DIM).astype("float32")
+    found = []
+    for algorithm in ("chunked:64", "dense"):
+        layer = make(algorithm + "+" * bool(words) + words)
+        inputs = [tf.Variable(queries), tf.Variable(keys)]
+        with tf.GradientTape() as tape:
+            output = layer(*inputs, **options)
+            loss = tf.reduce_sum(output * tilt)
+        every = tape.gradient(loss, [*inputs, *layer.trainable_variables])
+        found.append([numbers(output), *(numbers(gradient) for gradient in every)])
+    assert_near(*found, 1e-4)
+
+
 @pytest.mark.parametrize("text", [*EXACT, *APPROXIMATE])
 def test_asking_and_listening_change_no_bit(text):
     layer = make(text)

@@ -123,7 +123,7 @@ MUTANTS = {
     ),
     "the chunked gradient forgets the mean": (
         "algorithms.chunked",
-        "weights * (by_weight - mean)",
+        "weights * (by_weight - _by_head(means[chunk]))",
         "weights * by_weight",
     ),
     "the chunked gradient forgets the soft cap": (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from keras import ops
 
 from attention_apps.attention.masks import Mask, end_aligned_positions
-from attention_apps.attention.normalizers import emptied, lowered
+from attention_apps.attention.normalizers import LOWEST, emptied, lowered
 from attention_apps.attention.score_shaping import soft_cap
 from attention_apps.attention.scoring import SCORINGS
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 # Scores held at once, in numbers: 16 MB, of which a few copies fit the caches of a core.
 _PANEL = 2**22
 _FEWEST_ROWS = 32
+# Rows of a multiple of so many numbers lie on the same lines of a processor's first cache, and
+# products that read down a panel take twice the time; with some keys more they do not.
+_CLASH = 1024
+_SPARE_KEYS = 16
 
 
 def chunked_attention(
@@ -33,9 +37,9 @@ def chunked_attention(
 ) -> Any:
     """`softmax(q.k) v` for `rows` queries of one example at a time, forward and backward.
 
-    Nothing of the forward pass is kept but its inputs: the backward pass computes the weights of
-    every chunk again. Time grows with query x key, memory with `heads x rows x key`; the numbers
-    are those of the dense algorithm.
+    Nothing of the forward pass is kept but its inputs and the context: the backward pass computes
+    the weights of every chunk again. Time grows with query x key, memory with
+    `heads x rows x key`; the numbers are those of the dense algorithm.
 
     Args:
         query: `(batch, query, heads, dim)`.
@@ -98,10 +102,12 @@ class _Panels:
 
         @ops.custom_gradient
         def attend(query: Any, key: Any, value: Any, *bias: Any) -> Any:
-            def gradient(upstream: Any) -> Any:
-                return self._backward(query, key, value, bias, upstream)
+            context = self._forward(query, key, value, bias)
 
-            return self._forward(query, key, value, bias), gradient
+            def gradient(upstream: Any) -> Any:
+                return self._backward(query, key, value, bias, context, upstream)
+
+            return context, gradient
 
         return attend(query, key, value, *bias)
 
@@ -110,8 +116,9 @@ class _Panels:
             q, k, v = self._chunks(query[example]), _by_head(key[example]), _by_head(value[example])
 
             def of_chunk(_: Any, chunk: Any) -> tuple[Any, Any]:
-                weights, _unused = self._weights(q[chunk], k, bias, example, chunk)
-                context = ops.einsum("hqk,hkd->qhd", ops.cast(weights, v.dtype), v)
+                q_chunk = _by_head(q[chunk])
+                weights, _unused = self._weights(q_chunk, k, bias, example, chunk, spare=0)
+                context = _by_head(ops.matmul(ops.cast(weights, v.dtype), v))
                 return context, context
 
             like = ops.zeros((self.rows, query.shape[2], value.shape[-1]), dtype=value.dtype)
@@ -122,38 +129,48 @@ class _Panels:
         like = ops.zeros((self.num_queries, query.shape[2], value.shape[-1]), dtype=value.dtype)
         return ops.scan(of_example, like, ops.arange(ops.shape(query)[0], dtype="int32"))[1]
 
-    def _backward(self, query: Any, key: Any, value: Any, bias: Any, upstream: Any) -> Any:
+    def _backward(
+        self, query: Any, key: Any, value: Any, bias: Any, context: Any, upstream: Any
+    ) -> Any:
         # What is summed over chunks is summed in float32, or in what is wider already.
         wide = "float64" if query.dtype == "float64" else "float32"
+        clashing = isinstance(self.num_keys, int) and self.num_keys % _CLASH == 0
+        spare = _SPARE_KEYS if clashing and self.cap is None else 0
 
         def of_example(carried: Any, example: Any) -> tuple[Any, Any]:
             q, g = self._chunks(query[example]), self._chunks(upstream[example])
-            k, v = _by_head(key[example]), _by_head(value[example])
+            k, v = (
+                ops.pad(_by_head(tensor[example]), ((0, 0), (0, spare), (0, 0)))
+                for tensor in (key, value)
+            )
+            # The mean of a query's gradients by weight, which is that of its context.
+            means = ops.cast(upstream[example], wide) * ops.cast(context[example], wide)
+            means = self._chunks(ops.sum(means, axis=-1, keepdims=True))
 
             def of_chunk(chunk: Any, q_grad: Any, k_grad: Any, v_grad: Any, *b_grad: Any) -> Any:
-                weights, slope = self._weights(q[chunk], k, bias, example, chunk)
-                g_chunk = ops.cast(g[chunk], v.dtype)
+                q_chunk = _by_head(q[chunk])
+                weights, slope = self._weights(q_chunk, k, bias, example, chunk, spare)
+                g_chunk = ops.cast(_by_head(g[chunk]), v.dtype)
                 v_grad = v_grad + ops.cast(
-                    ops.einsum("hqk,qhd->hkd", ops.cast(weights, v.dtype), g_chunk), wide
+                    ops.matmul(_turned(g_chunk), ops.cast(weights, v.dtype)), wide
                 )
-                by_weight = ops.cast(ops.einsum("qhd,hkd->hqk", g_chunk, v), weights.dtype)
-                mean = ops.sum(by_weight * weights, axis=-1, keepdims=True)
-                by_score = weights * (by_weight - mean)
+                by_weight = ops.cast(ops.matmul(g_chunk, _turned(v)), weights.dtype)
+                by_score = weights * (by_weight - _by_head(means[chunk]))
                 if bias:
-                    b_grad = (b_grad[0] + self._by_distance(by_score, chunk),)
+                    b_grad = (b_grad[0] + self._by_distance(by_score, chunk, spare),)
                 if slope is not None:
                     by_score = by_score * slope
                 by_score = ops.cast(by_score, k.dtype)
-                k_grad = k_grad + ops.cast(ops.einsum("hqk,qhd->hkd", by_score, q[chunk]), wide)
-                q_chunk = ops.cast(ops.einsum("hqk,hkd->qhd", by_score, k), wide)
-                q_grad = ops.slice_update(q_grad, (chunk * self.rows, 0, 0), q_chunk)
-                return (_after(chunk + 1, q_chunk), q_grad, k_grad, v_grad, *b_grad)
+                k_grad = k_grad + ops.cast(ops.matmul(_turned(q_chunk), by_score), wide)
+                found = ops.cast(_by_head(ops.matmul(by_score, k)), wide)
+                q_grad = ops.slice_update(q_grad, (chunk * self.rows, 0, 0), found)
+                return (_after(chunk + 1, found), q_grad, k_grad, v_grad, *b_grad)
 
             shape = (self.num_chunks * self.rows, query.shape[2], query.shape[3])
             start = (
                 ops.zeros(shape, dtype=wide),
-                ops.zeros_like(k, dtype=wide),
-                ops.zeros_like(v, dtype=wide),
+                ops.zeros_like(_turned(k), dtype=wide),
+                ops.zeros_like(_turned(v), dtype=wide),
                 *(ops.zeros_like(part) for part in bias),
             )
             _, q_grad, k_grad, v_grad, *b_grad = ops.while_loop(
@@ -163,8 +180,8 @@ class _Panels:
             )
             gradients = (
                 ops.cast(q_grad[: self.num_queries], query.dtype),
-                ops.cast(ops.transpose(k_grad, (1, 0, 2)), key.dtype),
-                ops.cast(ops.transpose(v_grad, (1, 0, 2)), value.dtype),
+                ops.cast(ops.transpose(k_grad, (2, 0, 1))[: self.num_keys], key.dtype),
+                ops.cast(ops.transpose(v_grad, (2, 0, 1))[: self.num_keys], value.dtype),
                 *b_grad,
             )
             return gradients, gradients
@@ -174,11 +191,16 @@ class _Panels:
         _, gradients = ops.scan(of_example, like, ops.arange(ops.shape(query)[0], dtype="int32"))
         return (*gradients[:3], *(ops.sum(part, axis=0) for part in gradients[3:]))
 
-    def _weights(self, q: Any, k: Any, bias: Any, example: Any, chunk: Any) -> tuple[Any, Any]:
-        """Weights of a panel, `(heads, rows, key)` float32, and the slope of the soft cap."""
+    def _weights(
+        self, q: Any, k: Any, bias: Any, example: Any, chunk: Any, spare: int
+    ) -> tuple[Any, Any]:
+        """Weights of a panel, `(heads, rows, key)` float32, and the slope of the soft cap.
+
+        The last `spare` keys are none: their weights are 0.
+        """
         if q.dtype == "float16":
             q, k = ops.cast(q, "float32"), ops.cast(k, "float32")
-        scores = ops.einsum("qhd,hkd->hqk", q, k)
+        scores = ops.matmul(q, _turned(k))
         if scores.dtype != "float64":
             scores = ops.cast(scores, "float32")
         slope = None
@@ -187,26 +209,37 @@ class _Panels:
             slope = 1.0 - ops.square(scores / self.cap)
         rows = chunk * self.rows + ops.arange(self.rows, dtype="int32")
         if bias:
-            scores = scores + ops.take(ops.cast(bias[0], scores.dtype), self._places(rows), axis=1)
+            places = self._places(rows, spare)
+            scores = scores + ops.take(ops.cast(bias[0], scores.dtype), places, axis=1)
         mask = None
         if self.scope is not None:
             positions = rows + (self.num_keys - self.num_queries)
-            mask = self.scope.allowed(positions[:, None], self.key_positions[None])[None]
+            mask = self.scope.allowed(positions[:, None], self._keys(spare)[None])[None]
         if self.key_mask is not None:
-            kept = self.key_mask[example][None, None]
+            kept = ops.pad(self.key_mask[example], ((0, spare),))[None, None]
             mask = kept if mask is None else ops.logical_and(mask, kept)
+        if spare and self.key_mask is None:
+            there = ops.arange(self.num_keys + spare, dtype="int32") < self.num_keys
+            if mask is None:
+                scores = scores + ops.where(there, 0.0, LOWEST)
+            else:
+                mask = ops.logical_and(mask, there)
         return emptied(ops.softmax(lowered(scores, mask), axis=-1), mask), slope
 
-    def _places(self, rows: Any) -> Any:
+    def _keys(self, spare: int) -> Any:
+        """Positions of the keys, and for every spare one that of the last."""
+        return ops.pad(self.key_positions, ((0, spare),), constant_values=self.num_keys - 1)
+
+    def _places(self, rows: Any, spare: int) -> Any:
         """Where the bias of a row and a key stands in the bias by distance, `(rows, key)`."""
-        places = self.key_positions - rows[:, None] + (self.num_queries - 1)
+        places = self._keys(spare) - rows[:, None] + (self.num_queries - 1)
         return ops.maximum(places, 0)  # Of rows behind the last query, which have no gradient.
 
-    def _by_distance(self, by_score: Any, chunk: Any) -> Any:
+    def _by_distance(self, by_score: Any, chunk: Any, spare: int) -> Any:
         """Sum gradients `(heads, rows, key)` of scores to those of the bias `(heads, distance)`."""
         rows = chunk * self.rows + ops.arange(self.rows, dtype="int32")
         flat = ops.reshape(ops.transpose(by_score, (1, 2, 0)), (-1, by_score.shape[0]))
-        places = ops.reshape(self._places(rows), (-1,))
+        places = ops.reshape(self._places(rows, spare), (-1,))
         sums = ops.segment_sum(flat, places, num_segments=self.num_queries + self.num_keys - 1)
         return ops.transpose(sums)
 
@@ -223,6 +256,10 @@ class _Panels:
 
 def _by_head(tensor: Any) -> Any:
     return ops.transpose(tensor, (1, 0, 2))
+
+
+def _turned(tensor: Any) -> Any:
+    return ops.transpose(tensor, (0, 2, 1))
 
 
 def _after(number: Any, tensor: Any) -> Any:
