@@ -193,12 +193,26 @@ def collect(options: Options, runs: Sequence[WantedRun]) -> Comparison:
     Args:
         options: what is compared.
         runs: all of its runs, finished, by seed and value.
+
+    Raises:
+        UserError: for values that change what the quality is measured by.
     """
     figures: dict[str, Figure] = {}
+    qualities: set[str] = set()
     found: dict[str, list[dict[str, float | None]]] = {value: [] for value in options.values}
     for place, wanted in enumerate(runs):
         measured = figures_of(wanted)
-        figures |= {name: figure for name, (figure, _) in measured.items() if name not in figures}
+        qualities.add(measured["quality"][0].title)
+        if len(qualities) > 1:
+            raise UserError(
+                f"The values of {runs[0].label.split('=')[0]} are measured by different figures, "
+                "which cannot stand side by side; the runs are kept. "
+                f"Received: {' and '.join(sorted(qualities))}"
+            )
+        for name, (figure, _) in measured.items():
+            known = figures.setdefault(name, figure)
+            if name == "quality" and known.floor != figure.floor:  # as of horizons
+                figures[name] = dataclasses.replace(known, floor=None)
         value = options.values[place % len(options.values)]
         found[value].append({name: single for name, (_, single) in measured.items()})
     return Comparison(

@@ -49,7 +49,10 @@ class Probe:
         Returns:
             The probe.
         """
-        count = min(count, len(photos))
+        # A caption of nothing but signs has no word to look from.
+        told = [index for index in range(len(photos)) if words_of(photos.captions[index][0])]
+        photos = photos.take(np.array(told[:count], int))
+        count = len(photos)
         pixels, _ = prepare(
             tf.constant([photos.encoded(index) for index in range(count)]), config.image_size
         )

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from attention_apps.running.runs import check_seed
+
 EXAMPLE = str(Path(__file__).with_name("example.png"))
 """A scene like the embedded ones, which no split has."""
 EXAMPLE_BATCH = [Path(EXAMPLE).read_bytes()]
@@ -156,6 +158,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
+        check_seed(self.seed)
         for name in (
             "validation_photos",
             "min_word_count",
@@ -209,6 +212,11 @@ class Config:
                 raise ValueError(
                     f"{_flag(name)} must lie from 0 to below 1. Received: {getattr(self, name)}"
                 )
+        if self.dataset == "files" and not (self.train_name and self.test_name):
+            raise ValueError(
+                "--train-name and --test-name must name splits; only --validation-name may be "
+                f"empty. Received: {self.train_name!r} and {self.test_name!r}"
+            )
         known: dict[str, tuple[Any, ...]] = {
             "dataset": ("generated", "files", "coco_captions"),
             "generated_size": ("tiny", "small", "full"),

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import resource
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ import tensorflow as tf
 
 from attention_apps.running.atomic import whole_folder, write_json
 from attention_apps.running.command import UserError
+from attention_apps.running.holding import alone
 from captioning.encoder import read_grids
 from captioning.images import prepare
 from captioning.photos import Photos
@@ -85,17 +87,26 @@ def extract(encoder: keras.Model, photos: Photos, size: int, cache: Path) -> Fea
     """
     folder = cache / encoder_digest(encoder, size)[:16]
     digests = [hashlib.sha256(photos.encoded(i)).hexdigest() for i in range(len(photos))]
-    known = {digest for part in _parts(folder) for digest in _digests(part)}
-    missing = [i for i, digest in enumerate(digests) if digest not in known]
-    if missing:
-        _compute(encoder, photos, size, folder, digests, missing)
+    folder.mkdir(parents=True, exist_ok=True)
+    with alone(folder):  # Another training may want the same features at the same time.
+        known = {digest for part in _parts(folder) for digest in _digests(part)}
+        missing = [i for i, digest in enumerate(digests) if digest not in known]
+        if missing:
+            _compute(encoder, photos, size, folder, digests, missing)
+    # Every part stays open; of a hundred thousand photos there are more than is usual.
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    wanted = set(digests)
     parts, places, valid = [], {}, {}
-    for number, part in enumerate(_parts(folder)):
+    for part in _parts(folder):
+        held = _digests(part)
+        if wanted.isdisjoint(held):
+            continue  # Of another split: every file that is open counts.
         paths = (part / f"grid_{grid}.npy" for grid in range(len(encoder.outputs)))
         parts.append([np.load(path, mmap_mode="r") for path in paths])
         readable = np.load(part / "valid.npy")
-        for row, digest in enumerate(_digests(part)):
-            places[digest], valid[digest] = (number, row), bool(readable[row])
+        for row, digest in enumerate(held):
+            places[digest], valid[digest] = (len(parts) - 1, row), bool(readable[row])
     found = np.array([valid[digest] for digest in digests])
     if not found.any():
         raise UserError(f"No photo of {photos.name!r} can be read. Received: {len(photos)} photos")

@@ -63,6 +63,8 @@ class PhotoFiles:
 def read_captions(folder: Path) -> dict[str, list[str]]:
     """Read `PHOTO#NUMBER<tab>CAPTION` lines of the one `*.token` or `*.token.txt` file.
 
+    Flickr8k brings a second one, `*.lemma.token.txt`, whose words are no captions.
+
     Args:
         folder: where it lies.
 
@@ -70,9 +72,15 @@ def read_captions(folder: Path) -> dict[str, list[str]]:
         Captions by photo, in the order of the file.
 
     Raises:
-        UserError: for no such file, text that is not UTF-8, or a line without a caption.
+        UserError: for no such file or several, text that is not UTF-8, or a line without a caption.
     """
     paths = sorted([*folder.glob("*.token.txt"), *folder.glob("*.token")])
+    paths = [path for path in paths if ".lemma." not in path.name]
+    if len(paths) > 1:
+        raise UserError(
+            f"{folder} must hold one file of captions, *.token.txt. It holds: "
+            f"{', '.join(path.name for path in paths)}"
+        )
     if not paths:
         held = ", ".join(sorted(path.name for path in folder.iterdir())[:8])
         raise UserError(
@@ -167,10 +175,13 @@ def read_split(
 
 
 def _lines(path: Path) -> list[str]:
+    raw = path.read_bytes()
     try:
-        return path.read_text("utf-8").lstrip("\ufeff").splitlines()
+        raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise UserError(
             f"Text files must be UTF-8. Received: byte 0x{error.object[error.start]:02x} at offset "
             f"{error.start} of {path}"
         ) from error
+    # Bytes end lines where files do; text would also be cut at what else Unicode calls an end.
+    return [line.decode("utf-8").lstrip("\ufeff") for line in raw.splitlines()]

@@ -79,6 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for path in options.photos:
         if not path.is_file():
             raise UserError(f"a photo must be a file. Received: {path}")
+    folder = options.folder or options.run_dir / "predictions"
+    strips = strip_paths(options.photos, folder)
     quiet_start()
     import tensorflow as tf
 
@@ -86,16 +88,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     loaded = tf.saved_model.load(str(exported_model(options.run_dir, ROOM)))
     ask = loaded.signatures["with_attention"]
-    folder = options.folder or options.run_dir / "predictions"
     unreadable = []
     found = answers(ask, options.photos, options.batch_size)
-    for path, answer in zip(options.photos, found, strict=True):
+    for path, strip, answer in zip(options.photos, strips, found, strict=True):
         if answer["score"] == float("-inf"):
             unreadable.append(str(path))
         elif options.quiet:
             print(f"{path}\t{answer['score']:.4f}\t{answer['caption']}")
         else:
-            _show(path, answer, folder)
+            _show(path, answer, strip)
     if unreadable:
         raise UserError(
             f"{len(unreadable)} of {len(options.photos)} files are no pictures that can be decoded "
@@ -104,7 +105,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _show(path: Path, answer: dict[str, Any], folder: Path) -> None:
+def strip_paths(photos: Sequence[Path], folder: Path) -> list[Path]:
+    """Where the strip of every photo is written; two photos of one name have strips of two.
+
+    Args:
+        photos: as they were given.
+        folder: of the strips.
+
+    Returns:
+        A path for every photo.
+
+    Raises:
+        UserError: when a strip would take the place of a photo.
+    """
+    paths: list[Path] = []
+    for photo in photos:
+        path, number = folder / f"{photo.stem}-attention.png", 1
+        while path in paths:
+            number += 1
+            path = folder / f"{photo.stem}-attention-{number}.png"
+        paths.append(path)
+    for photo in photos:
+        if photo.resolve() in {path.resolve() for path in paths}:
+            raise UserError(
+                f"pictures of attention would overwrite a photo: choose another --folder. "
+                f"Received: {folder} with {photo}"
+            )
+    return paths
+
+
+def _show(path: Path, answer: dict[str, Any], strip: Path) -> None:
     """Print a caption and its attention, and write its strip of overlays."""
     print(f"{path}\n→ {answer['caption']}  ({answer['score']:.3f})\n")
     if not answer["words"]:
@@ -118,31 +148,27 @@ def _show(path: Path, answer: dict[str, Any], folder: Path) -> None:
         heads=("where each word looked",),
     )
     print(draw_text(record))
-    print(f"\noverlays: {write_overlays(path, answer, folder)}\n")
+    write_overlays(path, answer, strip)
+    print(f"\noverlays: {strip}\n")
 
 
-def write_overlays(path: Path, answer: dict[str, Any], folder: Path) -> Path:
+def write_overlays(path: Path, answer: dict[str, Any], strip: Path) -> None:
     """Draw where every word looked.
 
     Args:
         path: of the photo.
         answer: as `answers` gives it.
-        folder: where the picture is written.
-
-    Returns:
-        The PNG file.
+        strip: the PNG file to write.
     """
     from captioning.images import decode
     from captioning.overlays import draw_overlays
 
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{path.stem}.png"
+    strip.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.asarray(decode(path.read_bytes()))
     figure = draw_overlays(
         pixels, answer["words"], answer["attention"], title=f"{path.name}: {answer['caption']}"
     )
-    figure.savefig(target)
-    return target
+    figure.savefig(strip)
 
 
 if __name__ == "__main__":

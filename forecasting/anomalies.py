@@ -164,6 +164,7 @@ def detect(run_dir: Path, options: Options) -> dict[str, Any]:
             f"--target {config.target} --loss {config.loss}"
         )
     splits = load(config)
+    run.model.units.refuse_others(splits.scaling)
     random = np.random.default_rng(options.seed)
     first = splits.parts.origins("test")[0] + 1
     end = splits.parts.ends[2]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
+from attention_apps.running.runs import check_seed
+
 EXAMPLE = "MAPLE"
 """What the demonstration asks for: the asset that follows another after the longest time."""
 
@@ -127,6 +129,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
+        check_seed(self.seed)
         self._check_numbers()
         for name, known in (
             ("dataset", ("generated", "files")),
@@ -150,6 +153,19 @@ class Config:
                 "--dim must be a multiple of --num-heads. "
                 f"Received: --dim {self.dim} --num-heads {self.num_heads}"
             )
+        if self.form == "variables" and not self.num_layers:
+            raise ValueError(
+                "--form variables attends in self-attention blocks alone: give it --num-layers 1 "
+                "or more. Received: --num-layers 0"
+            )
+        variables = self.form == "variables"
+        unused = "time_attention" if variables else "variable_attention"
+        for name in (unused, *(() if self.num_layers else ("time_attention",))):
+            if getattr(self, name) != "full":
+                raise ValueError(
+                    f"{_flag(name)} is of no block of --form {self.form} with --num-layers "
+                    f"{self.num_layers}. Received: {getattr(self, name)}"
+                )
         if self.lookback % self.patch_length:
             raise ValueError(
                 "--lookback must be a multiple of --patch-length. "
@@ -180,6 +196,21 @@ class Config:
         for name in roles:
             if roles.count(name) > 1:
                 raise ValueError(f"A column has one role. Received: {name} with several")
+        if self.dataset == "generated":
+            self._check_roles_of_generated()
+
+    def _check_roles_of_generated(self) -> None:
+        for name in ("file", "target_columns", "known_columns", "static_columns"):
+            if getattr(self, name):
+                raise ValueError(
+                    f"{_flag(name)} goes with --dataset files. Received: --dataset generated"
+                )
+        for name in self.past_columns:
+            if name.lower() != "volume":
+                raise ValueError(
+                    "--past-columns of the generated set may be Volume, which it holds beside its "
+                    f"prices. Received: {name}"
+                )
 
     def _check_numbers(self) -> None:
         rows = ("season", "max_gap_days", "lookback", "horizon", "patch_length", "batch_size")

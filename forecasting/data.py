@@ -227,7 +227,8 @@ def _read_generated(config: Config) -> tuple[Panel, Gold]:
     days = {name: value.numpy() for name, value in days.items()}
     order = np.argsort(days["date"])
     days = {name: value[order] for name, value in days.items()}
-    kept = [column for column in COLUMNS if column != "volume" or "volume" in config.past_columns]
+    past = [name.lower() for name in config.past_columns]
+    kept = [column for column in COLUMNS if column != "volume" or "volume" in past]
     bars = days["bars"][..., [COLUMNS.index(name) for name in kept]]
     log_price = np.log(days["bars"][..., COLUMNS.index(CLOSE)])
     returns = np.diff(log_price, axis=0, prepend=log_price[:1])

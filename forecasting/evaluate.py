@@ -53,6 +53,7 @@ def evaluate(run_dir: Path, *, floors: tuple[str, ...] = ()) -> dict[str, Any]:
 
     run = load_run(run_dir, ROOM, Config)
     splits = load(run.config)
+    run.model.units.refuse_others(splits.scaling)
     origins = splits.parts.origins("test")
     scores = Scores(run.config, splits, origins)
     tables, daily = {}, {}

@@ -56,6 +56,7 @@ def export(run_dir: Path, *, parity_windows: int = 500) -> Path:
 
     run = load_run(run_dir, ROOM, Config)
     splits = load(run.config)
+    run.model.units.refuse_others(splits.scaling)
     serving = Serving(run.model, run.config, splits.panel.columns)
     origins = splits.parts.origins("test")
     chosen = origins[np.unique(np.linspace(0, len(origins) - 1, parity_windows).astype(int))]

@@ -66,6 +66,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"the model reads {', '.join(card['labels']['variables'])}. "
             f"Received: {', '.join(panel.names)}"
         )
+    if list(panel.columns) != card["labels"]["columns"]:
+        raise UserError(
+            f"the model reads the columns {', '.join(card['labels']['columns'])} of every file. "
+            f"Received: {', '.join(panel.columns)}"
+        )
     for note in panel.notes:
         print(note)
     row = _row_of(panel, options.after)

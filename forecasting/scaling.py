@@ -57,7 +57,7 @@ class Scaling:
 
         Raises:
             ValueError: when `rows` reaches beyond the cut-off.
-            UserError: for a variable that never changes.
+            UserError: for a variable that never changes, or of which a column is never usable.
         """
         if rows > cutoff:
             raise ValueError(
@@ -72,6 +72,13 @@ class Scaling:
         feature_center, feature_scale = features.mean(0), features.std(0)
         if target != "levels":
             feature_center[:, -1] = 0.0
+        lost = ~np.isfinite(feature_scale).all(-1)
+        if lost.any():
+            raise UserError(
+                f"{names[int(lost.argmax())]} has rows without a usable value in the training "
+                f"part, rows 1 to {rows}: a column is empty or begins later, or no day has a range "
+                "between High and Low. Leave it out"
+            )
         constant = (feature_scale <= 1e-12 * (1 + np.abs(feature_center))).any(-1)
         constant[: len(scale)] |= scale <= 1e-12 * (1 + np.abs(center))
         if constant.any():

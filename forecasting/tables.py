@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from attention_apps.running.command import UserError
 
 ENDINGS = (".csv", ".csv.gz", ".txt", ".txt.gz")
 _DATES = ("date", "datetime", "time", "timestamp")
+# Of a time with a zone, the time: dates of one market are its own, also where clocks change.
+_LOCAL = r"^(.*\d\d:\d\d(?::\d\d(?:\.\d+)?)?)\s*(?:Z|[+-]\d\d:?\d\d)$"
 _MISSING = ("", "nan", "na", "n/a", "null", "none", "-", ".")
 
 
@@ -36,7 +39,9 @@ class Table:
 
     @classmethod
     def read(cls, path: Path, *, max_gap_days: int) -> Table:
-        """Read a file; a first line of nothing but numbers is a row, and columns then have numbers.
+        """Read a file; a first line of numbers is a row, and columns then have numbers.
+
+        A column of dates in front of such numbers is one, whatever it is called.
 
         Args:
             path: a CSV file, packed with gzip or not.
@@ -47,24 +52,42 @@ class Table:
                 stand twice, go back or leave a gap.
         """
         first = _first_line(path)
-        has_header = any(not _is_number(cell) for cell in first)
-        try:
-            cells = pd.read_csv(
-                path,
-                dtype=str,
-                keep_default_na=False,
-                header=0 if has_header else None,
-                skip_blank_lines=False,
-                encoding="utf-8-sig",
+        if not any(cell.strip() for cell in first):
+            raise UserError(
+                f"{path} must begin with the names of its columns, or with numbers. "
+                "Received: an empty first line"
             )
-        except (pd.errors.ParserError, UnicodeDecodeError) as error:
-            raise UserError(f"{path} is no table of comma-separated columns: {error}") from error
+        begins_with_date = len(first) > 1 and _is_date(first[0])
+        names = [cell.strip() for cell in first]
+        has_header = not all(map(_is_number, first[begins_with_date:]))
         if not has_header:
-            cells.columns = [str(index + 1) for index in range(len(first))]
-        cells.columns = [str(name).strip() for name in cells.columns]
-        for name in cells.columns:
-            if list(cells.columns).count(name) > 1:
+            names = [str(index + 1) for index in range(len(first))]
+            if begins_with_date:
+                names = ["Date", *names[:-1]]
+        for name in names:
+            if names.count(name) > 1:
                 raise UserError(f"{path} has several columns of one name. Received: {name!r} twice")
+        try:
+            with warnings.catch_warnings():
+                # Of rows with more cells than there are columns, which would be cut.
+                warnings.simplefilter("error", pd.errors.ParserWarning)
+                cells = pd.read_csv(
+                    path,
+                    dtype=str,
+                    keep_default_na=False,
+                    header=0 if has_header else None,
+                    names=names,
+                    index_col=False,
+                    skip_blank_lines=False,
+                    encoding="utf-8-sig",
+                )
+        except (pd.errors.ParserError, UnicodeDecodeError, EOFError) as error:
+            raise UserError(f"{path} is no table of comma-separated columns: {error}") from error
+        except pd.errors.ParserWarning as error:
+            raise UserError(
+                f"{path} has rows of more cells than the {len(names)} columns of its first line: "
+                f"{', '.join(names)}. Give every column a name, and end no row with a comma"
+            ) from error
         first_line = 2 if has_header else 1
         # The last lines of a file are often empty; others are not skipped, or lines would shift.
         empty = (cells == "").all(axis=1) | cells.isna().all(axis=1)
@@ -148,7 +171,7 @@ def _first_line(path: Path) -> list[str]:
     try:
         with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
             return next(csv.reader(file), [])
-    except (UnicodeDecodeError, gzip.BadGzipFile) as error:
+    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
         raise UserError(f"{path} is no text in UTF-8: {error}") from error
 
 
@@ -160,6 +183,15 @@ def _is_number(cell: str) -> bool:
     return True
 
 
+def _is_date(cell: str) -> bool:
+    return not _is_number(cell) and not _parsed(pd.Series([cell])).isna().any()
+
+
+def _parsed(cells: Any) -> Any:
+    local = cells.str.strip().str.replace(_LOCAL, r"\1", regex=True)
+    return pd.to_datetime(local, errors="coerce", format="ISO8601")
+
+
 def _missing(cells: Any) -> Any:
     return cells.str.strip().str.lower().isin(_MISSING)
 
@@ -169,7 +201,7 @@ def _text(cells: Any) -> Any:
 
 
 def _times(path: Path, cells: Any, name: str, first_line: int, max_gap_days: int) -> np.ndarray:
-    parsed = pd.to_datetime(cells, errors="coerce", format="ISO8601")
+    parsed = _parsed(cells)
 
     def refuse(row: int, problem: str) -> None:
         raise UserError(f"{path}, line {row + first_line}, column {name}: {problem}")

@@ -105,6 +105,7 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
     print(f"{model.count_params():,} weights, {len(origins):,} windows; run: {run_dir}")
     start, start_loss = model.get_weights(), validation_loss(model, config, splits)
     first_epoch = resume(run_dir, model, callbacks)
+    model.units.refuse_others(splits.scaling)
     with interruptible(run_dir, ROOM):
         model.fit(
             splits.windows.training_batches(config, origins, first_epoch),

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
+
+from attention_apps.running.command import UserError
 
 if TYPE_CHECKING:
     from forecasting.scaling import Scaling
@@ -58,6 +61,31 @@ class Units(keras.layers.Layer):
         for name in _NAMES:
             getattr(self, name).assign(getattr(scaling, name))
 
+    def refuse_others(self, scaling: Scaling) -> None:
+        """Refuse data whose training part is not the one that this model learned from.
+
+        Args:
+            scaling: measured on the data as it is now.
+
+        Raises:
+            UserError: when a value differs by more than rounding.
+        """
+        for name in _NAMES:
+            kept, found = getattr(self, name).numpy(), getattr(scaling, name)
+            if kept.shape != found.shape or not np.allclose(kept, found, rtol=1e-9, atol=1e-12):
+                raise UserError(
+                    "The data has changed since training: its training part has another "
+                    f"{name.replace('_', ' ')}, and figures of it would say nothing of this model. "
+                    "Evaluate on the files that it was trained on (predict --data-dir takes new "
+                    "ones), or train anew. "
+                    f"Received: {_told(found)}, expected: {_told(kept)}"
+                )
+
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that build this layer again."""
         return {**super().get_config(), **self.sizes}
+
+
+def _told(values: np.ndarray) -> str:
+    first = ", ".join(f"{value:.6g}" for value in values.ravel()[:3])
+    return f"[{first}{', ...' if values.size > 3 else ''}]"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from attention_apps.running.runs import check_seed
+
 ROOM = "recommendation"
 EXAMPLE = (
     "A Murder in Odessa; The Silent Voyage; A Song in Porto; A Letter in Turin; "
@@ -80,8 +82,8 @@ class Config:
     """`softmax` (over the whole catalogue), `sampled_softmax` (with logQ correction), `gbce` or
     `bce`."""
     num_negatives: int = 256
-    """Negatives of the sampled losses: per batch for sampled_softmax, per item for gbce; bce has
-    one."""
+    """Negatives of sampled_softmax and gbce, which all items of a batch share; bce has one an
+    item."""
     negatives: str = "uniform"
     """Negatives are drawn `uniform` or by `popularity`."""
     cosine: bool = False
@@ -120,6 +122,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
+        check_seed(self.seed)
         counts = (
             "max_length",
             "num_blocks",

@@ -49,13 +49,12 @@ def evaluate(run_dir: Path, *, legacy_sampled_metrics: bool = False) -> dict[str
     """
     from attention_apps.running.runs import load_run, write_metrics
     from recommendation.baselines import floors
-    from recommendation.data import load
     from recommendation.recommend import Recommend
     from recommendation.scoring import ModelScorer
-    from recommendation.starting_point import read_items
+    from recommendation.starting_point import load_again
 
     run = load_run(run_dir, ROOM, Config)
-    splits = load(run.config, read_items(run.run_dir).keys)
+    splits = load_again(run.run_dir, run.config)
     items, counts = splits.interactions.items, splits.training_counts()
     model = ModelScorer(run.config, len(items)).load(run.model)
     scorers = {"model": model, **floors(splits)}

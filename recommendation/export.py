@@ -53,14 +53,13 @@ def export(run_dir: Path, *, top_k: int = 20, parity_users: int = 1000) -> Path:
     """
     from attention_apps.running.export import export_model
     from attention_apps.running.runs import load_run
-    from recommendation.data import load
     from recommendation.recommend import Recommend
-    from recommendation.starting_point import read_items
+    from recommendation.starting_point import load_again
 
     if top_k < 1:
         raise UserError(f"--top-k must be at least 1. Received: {top_k}")
     run = load_run(run_dir, ROOM, Config)
-    splits = load(run.config, read_items(run.run_dir).keys)
+    splits = load_again(run.run_dir, run.config)
     items = splits.interactions.items
     recommend = Recommend(run.model, items, splits.training_counts(), run.config, top_k=top_k)
     users = range(min(parity_users, len(splits.test)))

@@ -220,12 +220,11 @@ def build_index(run_dir: Path, *, cells: int = 0, probes: int = 0, users: int = 
         UserError: for a run that is missing or unfinished, or cells that make no sense.
     """
     from attention_apps.running.runs import load_run, write_metrics
-    from recommendation.data import load
     from recommendation.scoring import ModelScorer
-    from recommendation.starting_point import read_items
+    from recommendation.starting_point import load_again
 
     run = load_run(run_dir, ROOM, Config)
-    splits = load(run.config, read_items(run.run_dir).keys)
+    splits = load_again(run.run_dir, run.config)
     scorer = ModelScorer(run.config, len(splits.interactions.items)).load(run.model)
     numbers = range(min(users, len(splits.test)))
     seen = [splits.test.history(number) for number in numbers]

@@ -10,8 +10,10 @@ from attention_apps.running.atomic import write_json
 from attention_apps.running.command import UserError
 from attention_apps.running.runs import Run, load_run
 from recommendation.config import ROOM, Config
+from recommendation.data import load
 from recommendation.interactions import Items
 from recommendation.model import Recommender
+from recommendation.splits import Splits
 
 ITEMS = "items.json"
 _SAME = (
@@ -43,6 +45,30 @@ def read_items(run_dir: Path) -> Items:
         raise UserError(f"{run_dir} has no {ITEMS}: its training never began.")
     record = json.loads(path.read_text(encoding="utf-8"))
     return Items(record["keys"], record["titles"])
+
+
+def load_again(run_dir: Path, config: Config) -> Splits:
+    """Read the data of a run once more, with the numbers that its training gave to the items.
+
+    Args:
+        run_dir: the run folder.
+        config: of the run.
+
+    Returns:
+        The splits.
+
+    Raises:
+        UserError: for data that cannot be read or split, or holds items that the run has not seen.
+    """
+    known = read_items(run_dir).keys
+    splits = load(config, known)
+    if new := splits.interactions.items.keys[len(known) :]:
+        raise UserError(
+            f"The data has changed since training: {len(new)} items are new to {run_dir}, the "
+            f"first {new[0]!r}. Take the files that it was trained on, or go on with the new ones: "
+            f"python -m {ROOM}.train --init-from {run_dir} ..."
+        )
+    return splits
 
 
 def starting_point(config: Config) -> Run[Config]:

@@ -82,13 +82,14 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
     from attention_apps.running.clock import Clock
     from attention_apps.running.interruption import interruptible
     from attention_apps.running.progress import Progress
-    from attention_apps.running.runs import create_run, finish_run, set_seed
+    from attention_apps.running.runs import create_run, epochs_saved, finish_run, set_seed
     from attention_apps.running.scalars import EpochScalars
     from recommendation.attention_maps import Probe, attention_maps
     from recommendation.batches import Batches
     from recommendation.data import load
     from recommendation.starting_point import (
         ITEMS,
+        load_again,
         read_items,
         starting_point,
         take_over,
@@ -98,10 +99,14 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
 
     options = options or RunOptions()
     began = time.monotonic()
-    first = starting_point(config) if config.init_from else None
-    earlier = [options.resume, first.run_dir if first else None]
-    known = next((d for d in earlier if d is not None and (d / ITEMS).exists()), None)
-    splits = load(config, read_items(known).keys if known else ())
+    first = None
+    # What a checkpoint holds was taken over before; the first run may be gone by then.
+    if config.init_from and not (options.resume and epochs_saved(options.resume)):
+        first = starting_point(config)
+    if options.resume is not None and (options.resume / ITEMS).exists():
+        splits = load_again(options.resume, config)
+    else:
+        splits = load(config, read_items(first.run_dir).keys if first else ())
     items = splits.interactions.items
     for note in (*splits.interactions.notes, *splits.notes):
         print(note)

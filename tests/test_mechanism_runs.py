@@ -39,6 +39,7 @@ RUNS = [
     (
         "forecasting",
         {
+            "num_layers": 1,
             "time_attention": "random:1:4:16+blocks:4+rotary-yarn:2+grouped:1",
             "horizon_attention": "low-rank:4:64+hard",
         },

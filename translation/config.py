@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from attention_apps.running.runs import check_seed
+
 EXAMPLE = "The old man, who reads the book, does not know the child."
 
 
@@ -112,6 +114,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
+        check_seed(self.seed)
         counts = (
             "vocabulary_size",
             "max_length",

@@ -145,7 +145,8 @@ def _read_lines(path: Path) -> list[str]:
     lines = []
     for number, raw in enumerate(path.read_bytes().splitlines(), start=1):
         try:
-            line = raw.decode("utf-8").lstrip("\ufeff").strip()
+            # Blanks of every kind become one: subwords and words must count the same words.
+            line = " ".join(raw.decode("utf-8").lstrip("\ufeff").split())
         except UnicodeDecodeError as error:
             raise UserError(
                 f"Text files must be UTF-8. Received: byte 0x{raw[error.start]:02x} in line "
@@ -201,6 +202,14 @@ def _read_tensorflow_datasets(config: Config) -> tuple[Corpus, Corpus, list[Corp
             f"{languages[0]} --target-language {languages[1]}"
         )
     prepare(builder)
+    splits = ("train", "validation", "test")
+    held = builder.info.splits  # of a mocked set none
+    if held and (lacking := [split for split in splits if split not in held]):
+        raise UserError(
+            f"{config.dataset} must have the splits {', '.join(splits)}: it has no {lacking[0]}. "
+            "Write its sentences to files and take --dataset files. "
+            f"Received: {', '.join(held)}"
+        )
 
     def corpus(split: str) -> Corpus:
         examples = list(builder.as_dataset(split=split).as_numpy_iterator())
@@ -211,4 +220,5 @@ def _read_tensorflow_datasets(config: Config) -> tuple[Corpus, Corpus, list[Corp
         kept = [i for i in range(len(examples)) if sources[i] and targets[i]]
         return Corpus(split, [sources[i] for i in kept], [targets[i] for i in kept])
 
-    return corpus("train"), corpus("validation"), [corpus("test")]
+    training, validation, test = map(corpus, splits)
+    return training, validation, [test]

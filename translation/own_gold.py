@@ -75,6 +75,11 @@ def read_own_gold(config: Config, path: Path, name: str, first: str = "") -> Own
             f"--gold must have links for each of the {len(corpus)} sentences of {name}. "
             f"Received: {path}, for {len(gold.sure)}"
         )
+    if not any(gold.sure):
+        raise UserError(
+            f"--gold must hold sure links, such as 0-0: alignment error is measured against them. "
+            f"Received: {path} with possible links alone"
+        )
     outside = links_outside(gold.possible, corpus.sources, corpus.targets)
     num_links = sum(map(len, gold.possible))
     if len(outside) > MOST_OUTSIDE * num_links:

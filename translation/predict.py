@@ -79,10 +79,9 @@ def read_sentences(options: Options, stream: Any = None) -> list[str]:
         if options.sentences:
             sentences, where = list(options.sentences), "sentence"
         elif options.file is not None:
-            sentences, where = options.file.read_text("utf-8").splitlines(), "line"
+            sentences, where = _lines(options.file.read_bytes()), "line"
         else:
-            raw = (stream or sys.stdin.buffer).read()
-            sentences, where = raw.decode("utf-8").splitlines(), "line"
+            sentences, where = _lines((stream or sys.stdin.buffer).read()), "line"
     except UnicodeDecodeError as error:
         raise UserError(
             f"text must be UTF-8. Received: byte 0x{error.object[error.start]:02x} at offset "
@@ -94,6 +93,12 @@ def read_sentences(options: Options, stream: Any = None) -> list[str]:
         if not sentence.strip():
             raise UserError(f"every {where} must hold text. Received: an empty {where} {number}")
     return sentences
+
+
+def _lines(raw: bytes) -> list[str]:
+    """Lines of text, which end where bytes end them and not at all that Unicode calls an end."""
+    raw.decode("utf-8")  # So that an error tells its place in the whole.
+    return [line.decode("utf-8") for line in raw.splitlines()]
 
 
 def check_sentence(number: int, sentence: str, row: dict[str, Any]) -> str | None:

@@ -80,7 +80,7 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
     from attention_apps.running.clock import Clock
     from attention_apps.running.interruption import interruptible
     from attention_apps.running.progress import Progress
-    from attention_apps.running.runs import create_run, finish_run, set_seed
+    from attention_apps.running.runs import create_run, epochs_saved, finish_run, set_seed
     from attention_apps.running.scalars import EpochScalars
     from translation.attention_maps import Probe, attention_maps
     from translation.data import load
@@ -90,10 +90,13 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
 
     options = options or RunOptions()
     began = time.monotonic()
-    first = starting_point(config) if config.init_from else None
-    vocabularies = None if first is None else Vocabularies.read(first.run_dir)
+    first, vocabularies = None, None
     if options.resume is not None and (options.resume / SUBWORDS).exists():
         vocabularies = Vocabularies.read(options.resume)
+    # What a checkpoint holds was taken over before; the first run may be gone by then.
+    if config.init_from and not (options.resume and epochs_saved(options.resume)):
+        first = starting_point(config)
+        vocabularies = vocabularies or Vocabularies.read(first.run_dir)
     splits = load(config, vocabularies)
     for note in splits.notes:
         print(note)

@@ -99,7 +99,7 @@ class AttentionLog(keras.callbacks.Callback):
         """Log the epoch, with a look at the probe when it is time for one."""
         start = time.perf_counter()
         scalars = self._of_training()
-        if epoch % self.every == 0 or epoch + 1 == self.params.get("epochs"):
+        if (epoch + 1) % self.every == 0 or epoch + 1 == self.params.get("epochs"):
             scalars.update(self._look(epoch))
             lines = [f"- {line}" for line in alarms(scalars)] or ["none"]
             with self._writer.as_default(step=epoch):

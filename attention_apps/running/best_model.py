@@ -19,7 +19,8 @@ class BestModel(keras.callbacks.Callback):
     """Keeps `model.keras` at the epoch with the best figure, and stops when none comes any more.
 
     Its state is part of the checkpoint, so a resumed run chooses and stops as an uninterrupted
-    one. An epoch whose logs lack the figure does not count. `model.keras` holds no optimizer.
+    one. An epoch whose logs lack the figure does not count, and none whose loss is not finite is
+    kept. `model.keras` holds no optimizer.
 
     Args:
         run_dir: the run folder.
@@ -53,7 +54,6 @@ class BestModel(keras.callbacks.Callback):
         self._patience = patience
         self._weights = weights or nullcontext
         self._waited = 0
-        self._seen = False
         self._validating = ExitStack()
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -71,7 +71,9 @@ class BestModel(keras.callbacks.Callback):
         """
         if logs is None or self._monitor not in logs:
             return  # not every epoch is validated
-        if self._is_better(float(logs[self._monitor])):
+        # Weights of a loss that is no number answer something too, and may score 0.
+        lost = not math.isfinite(logs.get("loss", 0.0))
+        if not lost and self._is_better(float(logs[self._monitor])):
             self.best, self.best_epoch, self._waited = float(logs[self._monitor]), epoch, 0
             with self._weights(self.model):
                 _save_without_optimizer(self.model, self._path)
@@ -82,7 +84,7 @@ class BestModel(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Refuse a training in which the figure never came."""
-        if self.best is None and not self._seen:
+        if self.best is None and not self._waited:
             raise ValueError(f"no epoch had a figure to choose by. Expected: {self._monitor}.")
 
     def get_state(self) -> dict[str, Any]:

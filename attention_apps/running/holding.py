@@ -1,9 +1,11 @@
-"""One process a run: nobody resumes a run that is still being trained."""
+"""One process a run, and one at a time that adds to a cache."""
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from attention_apps.running.command import UserError
@@ -34,3 +36,15 @@ def hold_run(run_dir: str | os.PathLike[str]) -> None:
     except OSError:
         pass  # a file system without locks: nothing to hold
     _held[folder] = descriptor
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process is inside this for the same folder, which is there already."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # of a file system without locks: nothing to wait for
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

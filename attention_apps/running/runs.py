@@ -237,6 +237,16 @@ def resume_command(run_dir: str | os.PathLike[str], room: str) -> str:
     return f"python -m {room}.train --resume {shlex.quote(str(run_dir))}"
 
 
+def check_seed(seed: int) -> None:
+    """Refuse a seed that NumPy, Keras or TensorFlow would refuse later.
+
+    Raises:
+        ValueError: for one below 0 or of more than 32 bits.
+    """
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"--seed must lie from 0 to {2**32 - 1}. Received: {seed}")
+
+
 def set_seed(seed: int) -> None:
     """Make everything that follows repeatable: every generator's seed, and deterministic ops.
 

@@ -9,10 +9,12 @@ from captioning.config import Config
     ("flags", "told"),
     [
         ({"epochs": 0}, "--epochs must be at least 1. Received: 0"),
+        ({"seed": -1}, "--seed must lie from 0 to 4294967295. Received: -1"),
         ({"clip_norm": -1.0}, "--clip-norm cannot be negative"),
         ({"label_smoothing": 1.0}, "--label-smoothing must lie from 0"),
         ({"dataset": "flickr"}, "--dataset must be generated or files or coco_captions"),
         ({"dataset": "files"}, "no --data-dir"),
+        ({"dataset": "files", "data_dir": "a", "test_name": ""}, "Received: 'train' and ''"),
         ({"encoder": "vgg"}, "--encoder must be cnn, mobilenet_v2"),
         ({"encoder": "mobilenet_v2", "image_size": 80}, "multiple of 32"),
         ({"decoder": "transformer", "dim": 30, "num_heads": 4}, "multiple of --num-heads"),

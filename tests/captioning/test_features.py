@@ -47,6 +47,15 @@ def counted(monkeypatch):
     return written
 
 
+def test_only_parts_with_asked_photos_are_open(tmp_path, counted):
+    encoder, first, second = small_encoder(0), photos(6), photos(3, seed=1)
+    extract(encoder, first, 32, tmp_path)
+    kept = extract(encoder, second, 32, tmp_path)
+    assert (len(kept.parts), len(extract(encoder, first, 32, tmp_path).parts)) == (1, 2)
+    expected = read_grids(encoder, np.stack([second.pixels(index) for index in range(3)]))
+    np.testing.assert_allclose(kept.rows(np.arange(3))[0], expected[0], atol=2e-3)
+
+
 def test_features_are_those_of_the_encoder(tmp_path):
     encoder, some = small_encoder(0), photos(5)
     kept = extract(encoder, some, 32, tmp_path)

@@ -89,9 +89,19 @@ def test_unreadable_photos_are_named_and_left_out(folder):
     assert test.names[2] in note
 
 
+def test_captions_of_lemmas_are_not_taken_for_captions(folder):
+    lines = (folder / "Flickr8k.token.txt").read_text().replace("dog", "be")
+    (folder / "Flickr8k.lemma.token.txt").write_text(lines)
+    assert load(config(folder)).test.captions[0][2] == "A dog and dog number 2 ."
+
+
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
+        (
+            lambda f: (f / "results.token").write_text("a.jpg#0\tA dog .\n"),
+            "one file of captions.* It holds: Flickr8k.token.txt, results.token",
+        ),
         (lambda f: (f / "Flickr8k.token.txt").unlink(), "must hold the captions"),
         (lambda f: (f / "Flickr8k.token.txt").write_text("no tab\n"), "line 1"),
         (lambda f: (f / "Flickr8k.token.txt").write_bytes(b"a#0\t\xff\n"), "UTF-8"),

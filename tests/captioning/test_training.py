@@ -75,8 +75,20 @@ def test_predict_draws_and_names_what_it_cannot_read(finished, tmp_path, capsys)
     with pytest.raises(UserError, match=r"1 of 2 files .* Received: .*text\.jpg"):
         predict.main(argv)
     assert "→ " in capsys.readouterr().out
-    with Image.open(tmp_path / "example.png") as strip:
+    with Image.open(tmp_path / "example-attention.png") as strip:
         assert len(np.unique(np.array(strip.convert("RGB")).reshape(-1, 3), axis=0)) > 100
+
+
+def test_a_strip_takes_the_place_of_no_photo_and_of_no_other_strip(tmp_path):
+    photos = [tmp_path / "a" / "1.jpg", tmp_path / "b" / "1.jpg", tmp_path / "2.png"]
+    strips = predict.strip_paths(photos, tmp_path)
+    assert [path.name for path in strips] == [
+        "1-attention.png",
+        "1-attention-2.png",
+        "2-attention.png",
+    ]
+    with pytest.raises(UserError, match=r"would overwrite a photo.*2-attention\.png"):
+        predict.strip_paths([*photos, tmp_path / "a" / ".." / "2-attention.png"], tmp_path)
 
 
 @pytest.mark.parametrize(

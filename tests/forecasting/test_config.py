@@ -13,6 +13,7 @@ from forecasting.config import DEMO, TINY, Config
     ("change", "message"),
     [
         ({"epochs": 0}, "--epochs must be at least 1. Received: 0"),
+        ({"seed": -1}, "--seed must lie from 0 to 4294967295. Received: -1"),
         ({"dropout_rate": 1.0}, "--dropout-rate must lie from 0 to below 1. Received: 1.0"),
         ({"learning_rate": -1.0}, "--learning-rate cannot be negative. Received: -1.0"),
         ({"dim": 30, "num_heads": 4}, "--dim must be a multiple of --num-heads"),
@@ -24,6 +25,16 @@ from forecasting.config import DEMO, TINY, Config
         ({"start": "spread", "target": "volatility"}, "Received: --target volatility"),
         ({"target": "prices"}, "--target must be returns or volatility or levels"),
         ({"form": "space"}, "--form must be time or variables or both. Received: space"),
+        ({"form": "variables"}, "--form variables attends in self-attention blocks alone"),
+        ({"time_attention": "cosine"}, "--time-attention is of no block of --form both with"),
+        (
+            {"form": "variables", "num_layers": 1, "time_attention": "cosine"},
+            "--time-attention is of no block of --form variables with --num-layers 1",
+        ),
+        (
+            {"num_layers": 1, "variable_attention": "cosine"},
+            "--variable-attention is of no block of --form both",
+        ),
         ({"quantiles": (0.1, 0.9)}, "must rise between 0 and 1 and hold 0.5. Received: 0.1 0.9"),
         ({"quantiles": (0.5, 0.1)}, "must rise between 0 and 1 and hold 0.5. Received: 0.5 0.1"),
         ({"quantiles": (0.5, 1.0)}, "must rise between 0 and 1 and hold 0.5. Received: 0.5 1.0"),
@@ -33,6 +44,8 @@ from forecasting.config import DEMO, TINY, Config
             {"past_columns": ("a",), "known_columns": ("a",)},
             "A column has one role. Received: a with several",
         ),
+        ({"past_columns": ("Volume", "rain")}, "may be Volume, which it holds beside its prices"),
+        ({"static_columns": ("sector",)}, "goes with --dataset files. Received: --dataset gen"),
     ],
 )
 def test_what_cannot_work_is_refused_with_what_was_received(change, message):

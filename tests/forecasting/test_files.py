@@ -54,6 +54,11 @@ def constant(lines):
         line[4] = "100"
 
 
+def flat(lines):
+    for line in lines:
+        line[1] = line[2] = line[3] = line[4]
+
+
 REFUSED = [
     (swapped, "line 13, column Date: dates must rise. Received: .* is earlier"),
     (doubled, "line 13, column Date: dates must rise. Received: .* stands twice"),
@@ -61,6 +66,7 @@ REFUSED = [
     (text, "line 12, column Close, must hold a number. Received: 'n/a\\?'"),
     (single, "must hold rows to learn from. Received: 1 rows"),
     (constant, "A does not change in the training part"),
+    (flat, "A has rows without a usable value in the training part"),
 ]
 
 
@@ -156,6 +162,45 @@ def test_packed_files_without_names_and_dates_are_read(tmp_path):
     assert splits.panel.names == ("1", "2", "3")
     assert splits.panel.times is None
     np.testing.assert_allclose(splits.series, values, atol=1e-6)
+
+
+def test_dates_without_names_are_dates(tmp_path):
+    lines = [",".join([line[0], line[4], line[1]]) for line in rows()]
+    (tmp_path / "A.csv").write_text("\n".join(lines))
+    splits = load(replace(CONFIG, data_dir=str(tmp_path), target="levels"))
+    assert splits.panel.names == ("1", "2")
+    assert len(splits.panel) == 60
+    assert str(splits.panel.times[0])[:10] == "2020-01-01"
+
+
+def test_times_of_a_zone_are_local_ones(tmp_path):
+    lines = rows()
+    for row, line in enumerate(lines):
+        line[0] += " 00:00:00-05:00" if row < 30 else " 00:00:00-04:00"
+    splits = load(config_of(tmp_path, lines))
+    assert {str(time)[10:] for time in splits.panel.times} == {"T00:00:00"}
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        (b"", "Received: an empty first line"),
+        (b"\na,b\n1,2\n", "Received: an empty first line"),
+        (b"a,b\n1,10,\n2,20,\n", "rows of more cells than the 2 columns of its first line: a, b"),
+        (b"Date,a,a\n2020-01-03,1,2\n", "several columns of one name. Received: 'a' twice"),
+    ],
+)
+def test_a_file_that_is_no_table_is_refused(tmp_path, written, message):
+    (tmp_path / "A.csv").write_bytes(written)
+    with pytest.raises(UserError, match=message):
+        load(replace(CONFIG, data_dir=str(tmp_path), target="levels"))
+
+
+def test_a_packed_file_that_breaks_off_is_refused(tmp_path):
+    packed = gzip.compress(b"a,b\n" + b"1,2\n" * 1000)
+    (tmp_path / "A.csv.gz").write_bytes(packed[: len(packed) // 2])
+    with pytest.raises(UserError, match="ended before the end-of-stream"):
+        load(replace(CONFIG, data_dir=str(tmp_path), target="levels"))
 
 
 def test_columns_have_the_roles_they_are_given(wide_folder):

@@ -63,7 +63,7 @@ def randomised(model):
 @pytest.mark.parametrize("form", ["time", "variables", "both"])
 def test_a_changed_future_leaves_the_forecast_bit_for_bit(case, form):
     config, splits = case
-    config = replace(config, form=form)
+    config = replace(config, form=form, num_layers=1)
     model = randomised(build_model(config, splits))
     row = int(splits.parts.origins("test")[5])
     other = with_another_future(splits, config, row)

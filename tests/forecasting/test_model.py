@@ -199,7 +199,7 @@ def test_starting_as_ridge_is_the_regression_of_textbooks(returns):
 def test_a_start_with_spread_is_as_wide_as_a_regression_says(returns):
     """The band's width in logarithms: least squares of what varied, the same at every quantile."""
     config, splits = returns
-    config = replace(config, start="spread", form="variables", horizon=1)
+    config = replace(config, start="spread", form="variables", num_layers=1, horizon=1)
     splits = load(config)
     model = build_model(config, splits)
     penalty = start_with_spread(model, splits)
@@ -265,7 +265,7 @@ def test_starting_as_ridge_takes_what_is_known_first(levels):
     ("change", "message"),
     [
         ({"horizon_attention": "window:3"}, "takes no window"),
-        ({"time_attention": "nonsense"}, "nonsense"),
+        ({"num_layers": 1, "time_attention": "nonsense"}, "nonsense"),
     ],
 )
 def test_an_attention_that_does_not_fit_is_refused(returns, change, message):

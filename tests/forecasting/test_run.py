@@ -102,6 +102,13 @@ def test_calibrating_again_changes_nothing(run, splits):
     np.testing.assert_allclose(forecast_all(run.model, splits.windows, origins), before, rtol=1e-5)
 
 
+def test_data_that_has_changed_is_refused(run, splits):
+    run.model.units.refuse_others(splits.scaling)
+    moved = replace(splits.scaling, scale=splits.scaling.scale * 1.001)
+    with pytest.raises(UserError, match=r"data has changed since training: .* another scale, .*"):
+        run.model.units.refuse_others(moved)
+
+
 def test_the_export_answers_as_python_for_any_number_of_rows_and_gaps(run, splits, exported):
     serve = exported.signatures["serving_default"]
     origins = splits.parts.origins("test")[[3, 40, 77]]

@@ -12,7 +12,7 @@ from recommendation.attention_maps import Probe, attention_maps
 from recommendation.config import Config
 from recommendation.data import load
 from recommendation.model import build_model
-from recommendation.starting_point import read_items, take_over
+from recommendation.starting_point import load_again, read_items, take_over
 from recommendation.train import train
 from recommendation.validation import ValidationRanking
 
@@ -82,6 +82,14 @@ def test_a_run_of_another_shape_is_refused(first):
     config = replace(CONFIG, dim=16, init_from=str(first))
     with pytest.raises(UserError, match=r"pass --dim 8\. Received: 16"):
         train(config)
+
+
+def test_new_items_are_no_test_of_a_run_that_never_saw_them(first, tmp_path):
+    config = load_run(first, "recommendation", Config).config
+    assert len(load_again(first, config).interactions.items) == 7
+    data = write(tmp_path / "data", ["new", "b", "a", "d", "newer", "c", "g", "f", "e"])
+    with pytest.raises(UserError, match=r"2 items are new to .*the first 'new'"):
+        load_again(first, replace(config, data_dir=data))
 
 
 def test_an_unknown_attention_is_refused_in_one_line(first, tmp_path):

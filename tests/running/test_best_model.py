@@ -164,6 +164,17 @@ def test_what_is_saved_is_what_was_validated(tiny, tmp_path):
     assert model.optimizer is not None
 
 
+def test_figures_that_are_no_numbers_are_no_mistake_of_the_code(linear, tmp_path):
+    best, told = epochs(linear, tmp_path, [NAN, INF])
+    best.on_train_end()
+    assert told == [None, None]
+    best.on_epoch_end(2, {"figure": 0.0, "loss": NAN})
+    assert best.best is None
+    never, _ = epochs(linear, tmp_path, [None, None])
+    with pytest.raises(ValueError, match="no epoch had a figure"):
+        never.on_train_end()
+
+
 def test_mistakes(tmp_path):
     from attention_apps.running.best_model import BestModel
 

@@ -334,6 +334,18 @@ def test_bfloat16_survives(tmp_path):
     assert str(other.variables[0].dtype) == "bfloat16"
 
 
+def test_one_process_at_a_time_adds_to_a_cache(tmp_path):
+    import fcntl
+
+    from attention_apps.running.holding import alone
+
+    other = os.open(tmp_path, os.O_RDONLY)
+    with alone(tmp_path), pytest.raises(BlockingIOError):
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(other)
+
+
 def test_one_process_a_run(tmp_path):
     from attention_apps.running.holding import hold_run
 

@@ -13,6 +13,7 @@ from translation.config import DEMO, TINY, Config
     ("change", "message"),
     [
         ({"epochs": 0}, "--epochs must be at least 1. Received: 0"),
+        ({"seed": -1}, "--seed must lie from 0 to 4294967295. Received: -1"),
         ({"dropout_rate": 1.0}, "--dropout-rate must lie from 0 to below 1. Received: 1.0"),
         ({"dim": 30, "num_heads": 4}, "--dim must be a multiple of --num-heads"),
         ({"dataset": "files"}, "Received: no --data-dir"),

@@ -1,6 +1,7 @@
 """From text to batches: what is read, what is refused, and the order of an epoch."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import tensorflow_datasets as tfds
 
 from attention_apps.running import datasets
 from attention_apps.running.command import UserError
+from translation import data
 from translation.config import Config
 from translation.corpus import Corpus
 from translation.data import load, read_corpora, read_files
@@ -53,10 +55,10 @@ def test_files_are_read_as_they_are(folder):
     assert corpus.targets == ["a dog", "a cat"]
 
 
-def test_a_unicode_line_separator_does_not_split_a_line(folder):
-    (folder / "val.en").write_text("ein\u2028Hund\u0085 da\n", "utf-8")
+def test_blanks_of_unicode_part_words_and_end_no_lines(folder):
+    (folder / "val.en").write_text("ein\u2028Hund\u0085 da\u00a0!\n", "utf-8")
     (folder / "val.de").write_text("a dog\n", "utf-8")
-    assert len(read_files(files(folder), "val")) == 1
+    assert read_files(files(folder), "val").sources == ["ein Hund da !"]
 
 
 def break_missing_folder(folder):
@@ -157,6 +159,14 @@ def test_a_translation_set_of_tensorflow_datasets_is_read_by_name(monkeypatch, t
     assert len(training) == len(training.targets) == 12
     assert all(isinstance(text, str) and text for text in training.sources)
     assert (validation.name, test.name) == ("validation", "test")
+
+
+def test_a_set_without_a_split_is_refused(monkeypatch):
+    info = SimpleNamespace(features={"en": None, "de": None}, splits={"train": None})
+    monkeypatch.setattr(data, "named_builder", lambda *_, **__: SimpleNamespace(info=info))
+    monkeypatch.setattr(data, "prepare", lambda builder: None)
+    with pytest.raises(UserError, match=r"opus .* it has no validation. .* Received: train"):
+        read_corpora(Config(dataset="opus"))
 
 
 def test_a_set_without_the_language_or_the_network_is_refused_at_once(monkeypatch, tmp_path):

@@ -43,6 +43,7 @@ def test_links_of_the_opposite_direction_are_turned(folder):
         ("0-0\n0:1\n", "", "in line 2"),
         ("0-0\n0-0\n", "fr", "must be en or de.* Received: fr"),
         ("", "", "an empty file"),
+        ("0p0\n1p1\n", "", "must hold sure links.* with possible links alone"),
     ],
 )
 def test_gold_that_does_not_fit_is_refused_in_one_line(folder, links, first, message):

@@ -303,6 +303,8 @@ def test_predict_reads_standard_input(tmp_path):
 
     options = Options(run_dir=tmp_path)
     assert read_sentences(options, Stream(b"ein Hund\nzwei\n")) == ["ein Hund", "zwei"]
+    told = read_sentences(options, Stream("ein\u2028Hund\u0085\r\nzwei".encode()))
+    assert told == ["ein\u2028Hund\u0085", "zwei"]
     for raw, message in ((b"", "Received: none"), (b"\xff", "byte 0xff"), (b"a\n\nb", "line 2")):
         with pytest.raises(UserError, match=message):
             read_sentences(options, Stream(raw))
