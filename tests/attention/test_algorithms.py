@@ -452,6 +452,53 @@ def test_pooled_heads_are_their_formula(causal):
     assert np.isfinite(numbers(output)).all()
 
 
+def test_pooled_heads_over_single_keys_are_dense_ones_with_weights_of_their_own():
+    texts = ("multi-scale:2+general", "dense+general")
+    pooled, dense = (
+        MultiHeadAttention(4, KEY_DIM, mechanism=parse_mechanism(text)) for text in texts
+    )
+    for layer in (pooled, dense):
+        layer.build(X.shape, X.shape)
+        for weight in layer.trainable_weights:
+            name = weight.path.partition("/")[2].encode()
+            rng = np.random.default_rng(zlib.crc32(name))
+            weight.assign(rng.normal(size=weight.shape) * 0.5)
+    _, ours = pooled(X, X, key_mask=KEY_MASK, return_attention_scores=True)
+    _, theirs = dense(X, X, key_mask=KEY_MASK, return_attention_scores=True)
+    np.testing.assert_allclose(ours[:, ::2], theirs[:, ::2], atol=1e-6)
+    # Heads over pairs of keys are others, and score by matrices of their own.
+    assert np.abs(ours[:, 1::2] - theirs[:, 1::2]).max() > 0.01
+    pairs = np.array(ours[0, 1::2, :, :60]).reshape(2, LENGTH, 30, 2)
+    np.testing.assert_allclose(pairs[..., 0], pairs[..., 1], atol=1e-6)
+    assert np.abs(pairs[0] - pairs[1]).max() > 0.01
+
+
+@pytest.mark.parametrize("text", ["multi-scale:2", "low-rank:8:80"])
+def test_what_mixes_keys_drops_draws_and_scores_as_it_learned(text):
+    drops = make(text, dropout=0.5)
+    assert np.abs(numbers(drops(X, X, training=True)) - numbers(drops(X, X))).max() > 0.01
+    draws = make(f"{text}+gumbel:1")
+    once, again = (numbers(draws(X, X, training=True)) for _ in range(2))
+    assert np.abs(once - again).max() > 0.01
+    scores = make(f"{text}+general")
+    before = numbers(scores(X, X))
+    (matrix,) = scores._score_weights.values()
+    matrix.assign(0 * matrix)
+    assert np.abs(numbers(scores(X, X)) - before).max() > 0.01
+
+
+def test_a_low_rank_projection_begins_small_and_leaves_padding_out():
+    layer = MultiHeadAttention(2, 4, mechanism=parse_mechanism("low-rank:64:400"))
+    layer.build(X.shape, X.shape)
+    (projection,) = layer._algorithm_weights.values()
+    assert projection.shape == (64, 400)
+    assert np.std(projection) == pytest.approx(64**-0.5, rel=0.05)
+    mixing = make("low-rank:8:80")
+    padded = numbers(mixing(X, X, key_mask=KEY_MASK))[2]
+    bias = numbers(mixing._output_dense.bias)
+    np.testing.assert_allclose(padded, np.broadcast_to(bias, padded.shape), atol=1e-6)
+
+
 def test_an_adaptive_span_is_its_formula():
     layer = make("span:20")
     layer._scope_weights["span"].assign([0.0, 0.6])
