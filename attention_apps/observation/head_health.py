@@ -41,7 +41,8 @@ def query_independence(weights: np.ndarray) -> np.ndarray:
 def nearest_head_similarity(weights: np.ndarray) -> np.ndarray:
     """How alike each head is to the head most like it: 1 = another head does the same.
 
-    `1 - JS / log 2`, the mean over the rows both have, and of all other heads the largest.
+    `1 - JS / log 2`, the mean over the rows both have, and of all other heads the largest; 0 of
+    heads that have no row in common.
 
     Args:
         weights: `(heads, query, key)`, two heads or more.
@@ -59,6 +60,9 @@ def nearest_head_similarity(weights: np.ndarray) -> np.ndarray:
     for one in range(len(weights)):
         for other in range(one):
             both = rows[one] & rows[other]
+            if not both.any():
+                similar[one, other] = similar[other, one] = 0.0
+                continue
             pairs = np.stack([shares[one, both], shares[other, both]], axis=1)
             divergence = np.mean([divergence_of_shares(pair) for pair in pairs])
             similar[one, other] = similar[other, one] = 1 - divergence / np.log(2)

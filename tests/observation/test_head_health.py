@@ -52,6 +52,13 @@ def test_a_head_that_does_what_another_does_is_found():
     assert first < 0.9
 
 
+def test_heads_without_a_row_in_common_are_not_alike():
+    """No row at all, as of random blocks of which none lies within, or rows of their own."""
+    weights = np.zeros((3, 2, 4))
+    weights[0, 0, 1] = weights[1, 1, 1] = 1.0
+    np.testing.assert_array_equal(nearest_head_similarity(weights), 0.0)
+
+
 def test_a_sink_draws_its_share():
     weights = np.array([[[0.9, 0.1, 0.0], [0.7, 0.2, 0.1], [0.0, 0.0, 0.0]], np.eye(3)])
     np.testing.assert_allclose(sink_mass(weights), [0.8, 1 / 3])
