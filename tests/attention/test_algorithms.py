@@ -12,7 +12,15 @@ import tensorflow as tf
 from keras import ops
 
 from attention_apps.attention.adaptive_span import AdaptiveSpan
-from attention_apps.attention.algorithms.choices import BlockSparse, Chunked, Dense, Local
+from attention_apps.attention.algorithms.choices import (
+    BlockSparse,
+    Chunked,
+    Dense,
+    Linear,
+    Local,
+    LowRank,
+)
+from attention_apps.attention.algorithms.chunked import _fitting_rows
 from attention_apps.attention.algorithms.dense import dense_attention
 from attention_apps.attention.algorithms.linear import OrthogonalFeatures, linear_attention
 from attention_apps.attention.choosing import Call, choose_algorithm
@@ -165,6 +173,13 @@ def test_chunks_of_keys_as_many_as_clash_in_a_cache(words, num_queries, options)
         every = tape.gradient(loss, [*inputs, *layer.trainable_variables])
         found.append([numbers(output), *(numbers(gradient) for gradient in every)])
     assert_near(*found, 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("heads", "keys", "rows"), [(8, 2048, 256), (8, 8192, 64), (8, 2**20, 32), (1, 1000, 4096)]
+)
+def test_a_chunk_has_as_many_rows_as_fit_sixteen_megabytes(heads, keys, rows):
+    assert _fitting_rows(heads, keys) == rows
 
 
 @pytest.mark.parametrize("text", [*EXACT, *APPROXIMATE])
@@ -562,6 +577,14 @@ SHORT, LONG = (100, 100), (4096, 4096)
 )
 def test_auto_takes_the_cheapest_exact_algorithm(text, call, expected):
     assert choose_algorithm(parse_mechanism(text), call) == expected
+
+
+@pytest.mark.parametrize("choice", [Chunked, BlockSparse, LowRank, Linear])
+def test_sizes_below_one_are_refused_and_one_is_not(choice):
+    (name, *_) = choice().get_config()
+    assert choice(**{name: 1}).get_config()[name] == 1
+    with pytest.raises(ValueError, match=f"`{name}` of .* Received: 0"):
+        choice(**{name: 0})
 
 
 @pytest.mark.parametrize(
