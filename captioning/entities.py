@@ -17,6 +17,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from attention_apps.running.command import UserError
+from attention_apps.running.lines import text_lines
 from captioning.photos import Box
 from captioning.tokens import words_of
 from captioning.word_maps import FUNCTION_WORDS
@@ -57,7 +58,7 @@ def read_boxes(
         known: dict[tuple[str, ...], list[tuple[Box, ...]]] = {}
         if sentences.is_file() and annotations.is_file():
             boxes = _boxes_by_number(annotations)
-            for line in sentences.read_text("utf-8").splitlines():
+            for line in text_lines(sentences.read_bytes(), str(sentences)):
                 words, numbers = _words_and_numbers(line)
                 known[tuple(words)] = [boxes.get(number, ()) for number in numbers]
         rows = [words_of(caption) for caption in several]

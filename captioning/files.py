@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from attention_apps.running.command import UserError
+from attention_apps.running.lines import text_lines
 from captioning.entities import has_entities, read_boxes
 from captioning.photos import Photos
 
@@ -87,7 +88,7 @@ def read_captions(folder: Path) -> dict[str, list[str]]:
             f"{folder} must hold the captions, a file *.token.txt. It holds: {held or 'nothing'}"
         )
     captions: dict[str, list[str]] = {}
-    for number, line in enumerate(_lines(paths[0]), start=1):
+    for number, line in enumerate(text_lines(paths[0].read_bytes(), str(paths[0])), start=1):
         name, tab, caption = line.partition("\t")
         photo, mark, _ = name.partition("#")
         if not (tab and mark and caption.strip()):
@@ -119,7 +120,9 @@ def read_list(folder: Path, name: str) -> list[str]:
             f"{folder} must hold a list of the split {name!r}, *{name}Images.txt. Its text files "
             f"are: {held or 'none'}"
         )
-    names = [line.strip() for line in _lines(paths[0]) if line.strip()]
+    names = [
+        line.strip() for line in text_lines(paths[0].read_bytes(), str(paths[0])) if line.strip()
+    ]
     if not names:
         raise UserError(f"A split must have photos. Received: the empty list {paths[0]}")
     return [name if name.lower().endswith(ENDINGS) else f"{name}.jpg" for name in names]
@@ -172,16 +175,3 @@ def read_split(
         known = sum(any(any(words) for words in of_photo) for of_photo in boxes)
         notes.append(f"boxes of Flickr30k Entities for {known} of {len(kept)} photos of {name!r}")
     return photos, notes
-
-
-def _lines(path: Path) -> list[str]:
-    raw = path.read_bytes()
-    try:
-        raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"Text files must be UTF-8. Received: byte 0x{error.object[error.start]:02x} at offset "
-            f"{error.start} of {path}"
-        ) from error
-    # Bytes end lines where files do; text would also be cut at what else Unicode calls an end.
-    return [line.decode("utf-8").lstrip("\ufeff") for line in raw.splitlines()]

@@ -21,6 +21,7 @@ import tyro
 
 from attention_apps.running.command import UserError, quiet_start, run_command
 from attention_apps.running.flags import parse
+from attention_apps.running.lines import text_lines
 from recommendation.config import ROOM
 
 SEPARATOR = ";"
@@ -58,18 +59,12 @@ def read_histories(options: Options, stream: Any = None) -> list[str]:
     """
     if options.items and options.file is not None:
         raise UserError("give items or --file. Received: both")
-    try:
-        if options.items:
-            return [f"{SEPARATOR} ".join(options.items)]
-        if options.file is not None:
-            lines = options.file.read_text("utf-8").splitlines()
-        else:
-            lines = (stream or sys.stdin.buffer).read().decode("utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"text must be UTF-8. Received: byte 0x{error.object[error.start]:02x} at offset "
-            f"{error.start}"
-        ) from error
+    if options.items:
+        return [f"{SEPARATOR} ".join(options.items)]
+    if options.file is not None:
+        lines = text_lines(options.file.read_bytes(), str(options.file))
+    else:
+        lines = text_lines((stream or sys.stdin.buffer).read(), "standard input")
     if not lines:
         raise UserError("give a history of items. Received: none")
     return lines

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from attention_apps.running.command import UserError
 from attention_apps.running.datasets import named_builder, prepare
+from attention_apps.running.lines import text_lines
 from translation.alignments import Link
 from translation.baselines import IbmModel1
 from translation.batches import Batches
@@ -143,15 +144,9 @@ def _read_lines(path: Path) -> list[str]:
         present = ", ".join(sorted(p.name for p in path.parent.iterdir() if p.is_file())[:8])
         raise UserError(f"There is no file {path}. The folder holds: {present or 'nothing'}")
     lines = []
-    for number, raw in enumerate(path.read_bytes().splitlines(), start=1):
-        try:
-            # Blanks of every kind become one: subwords and words must count the same words.
-            line = " ".join(raw.decode("utf-8").lstrip("\ufeff").split())
-        except UnicodeDecodeError as error:
-            raise UserError(
-                f"Text files must be UTF-8. Received: byte 0x{raw[error.start]:02x} in line "
-                f"{number} of {path}"
-            ) from error
+    for number, raw in enumerate(text_lines(path.read_bytes(), str(path)), start=1):
+        # Blanks of every kind become one: subwords and words must count the same words.
+        line = " ".join(raw.split())
         if not line:
             raise UserError(
                 f"Every line must hold a sentence. Received: an empty line {number} in {path}"

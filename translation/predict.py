@@ -21,6 +21,7 @@ from attention_apps.observation.record import AttentionRecord, Axis
 from attention_apps.observation.terminal import draw_text
 from attention_apps.running.command import UserError, quiet_start, run_command
 from attention_apps.running.flags import parse
+from attention_apps.running.lines import text_lines
 from translation.asking import Asked, exported, of_run
 from translation.ordering import batches_by_length
 from translation.readout import ReadOut
@@ -75,30 +76,19 @@ def read_sentences(options: Options, stream: Any = None) -> list[str]:
     """
     if options.sentences and options.file is not None:
         raise UserError("give sentences or --file. Received: both")
-    try:
-        if options.sentences:
-            sentences, where = list(options.sentences), "sentence"
-        elif options.file is not None:
-            sentences, where = _lines(options.file.read_bytes()), "line"
-        else:
-            sentences, where = _lines((stream or sys.stdin.buffer).read()), "line"
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"text must be UTF-8. Received: byte 0x{error.object[error.start]:02x} at offset "
-            f"{error.start}"
-        ) from error
+    if options.sentences:
+        sentences, where = list(options.sentences), "sentence"
+    elif options.file is not None:
+        sentences, where = text_lines(options.file.read_bytes(), str(options.file)), "line"
+    else:
+        raw = (stream or sys.stdin.buffer).read()
+        sentences, where = text_lines(raw, "standard input"), "line"
     if not sentences:
         raise UserError("give sentences to translate. Received: none")
     for number, sentence in enumerate(sentences, start=1):
         if not sentence.strip():
             raise UserError(f"every {where} must hold text. Received: an empty {where} {number}")
     return sentences
-
-
-def _lines(raw: bytes) -> list[str]:
-    """Lines of text, which end where bytes end them and not at all that Unicode calls an end."""
-    raw.decode("utf-8")  # So that an error tells its place in the whole.
-    return [line.decode("utf-8") for line in raw.splitlines()]
 
 
 def check_sentence(number: int, sentence: str, row: dict[str, Any]) -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from attention_apps.running.command import UserError
+from attention_apps.running.lines import text_lines
 from attention_apps.running.runs import read_config
 from translation.config import Config
 from translation.corpus import Corpus
@@ -71,12 +72,7 @@ def read_rivals(
 
 
 def _read_hypotheses(path: Path, test: Corpus) -> list[str]:
-    try:
-        lines = [line.decode("utf-8").strip() for line in path.read_bytes().splitlines()]
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"text files must be UTF-8. Received: byte 0x{error.object[error.start]:02x} in {path}"
-        ) from error
+    lines = [line.strip() for line in text_lines(path.read_bytes(), str(path))]
     if len(lines) != len(test):
         raise UserError(
             f"{path} must have a line for each of the {len(test)} sentences of {test.name}. "
