@@ -83,8 +83,8 @@ def export(run_dir: Path, *, parity_windows: int = 500) -> Path:
             "limits": {
                 "lookback": run.config.lookback,
                 "horizon": run.config.horizon,
-                "gaps": "a missing price is the last one before it; an unusable range has the "
-                "variance of the day before",
+                "gaps": "a missing price or covariate is the last one before it; an unusable range "
+                "has the variance of the day before",
                 "not_for": "data unlike that of the training part; nothing was checked beyond "
                 "`figures`",
             },
