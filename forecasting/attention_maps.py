@@ -188,7 +188,7 @@ def told(model: Any, probe: Probe) -> list[str]:
     """
     answers = np.asarray(model(probe.inputs, training=False))
     answers = answers[:, 0, probe.pictured] * probe.units[probe.pictured]
-    middle = answers.shape[-1] // 2
+    middle = model.levels.index(0.5) if model.levels else 0
     return [
         f"{title}: {answer[middle]:+.4f} ({answer[0]:+.4f} to {answer[-1]:+.4f})"
         for title, answer in zip(_titles(probe), answers, strict=True)

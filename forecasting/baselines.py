@@ -167,10 +167,14 @@ def floors(
     bands: dict[str, Callable[[], Callable[[np.ndarray], np.ndarray]]] = {}
     if config.target == "volatility":
         points |= {"HAR": lambda: har(splits), "GARCH(1,1)": lambda: garch_variance(splits)}
+        if config.covariates:
+            points["HAR-X"] = lambda: har(splits, splits.shared)
     if config.target == "returns" and levels:
         bands["GARCH(1,1)"] = lambda: garch_returns(splits, levels)
         if splits.has_range:
             bands["HAR-scaled"] = lambda: har_returns(splits, levels)
+            if config.covariates:
+                bands["HAR-X-scaled"] = lambda: har_returns(splits, levels, splits.shared)
     for name in names:
         if name not in (*points, *bands):
             raise UserError(f"--floors knows {', '.join((*points, *bands))}. Received: {name}")

@@ -46,15 +46,17 @@ def fan_chart(
     ahead = np.arange(0, len(quantiles) + 1)
     fan = np.concatenate([np.full((1, quantiles.shape[1]), past[-1]), quantiles])
     middle = list(levels).index(0.5) if levels else 0
-    for index, shade in enumerate(np.linspace(_PALEST, _DARKEST, middle)):
-        share = levels[-1 - index] - levels[index]
+    pairs = nested(len(fan[0]), middle)
+    for (lower, upper), shade in zip(
+        pairs, np.linspace(_PALEST, _DARKEST, len(pairs)), strict=True
+    ):
         axes.fill_between(
             ahead,
-            fan[:, index],
-            fan[:, -1 - index],
+            fan[:, lower],
+            fan[:, upper],
             color=tuple(shade),
             linewidth=0,
-            label=f"{share:.0%} band",
+            label=_band_name(levels[lower], levels[upper]),
         )
     axes.plot(before, past, color=_INK, linewidth=1.4)
     name = "median" if levels else "forecast"
@@ -71,6 +73,24 @@ def fan_chart(
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold", parse_math=False)
     figure.legend(loc="outside right upper", fontsize=8, frameon=False)
     return figure
+
+
+def nested(count: int, middle: int) -> list[tuple[int, int]]:
+    """Pairs of quantiles from the outermost inwards; where a side has fewer, the median ends it.
+
+    Args:
+        count: number of quantiles.
+        middle: which of them is the median.
+    """
+    last = count - 1
+    steps = range(max(middle, last - middle))
+    return [(min(step, middle), max(last - step, middle)) for step in steps]
+
+
+def _band_name(lower: float, upper: float) -> str:
+    if abs(lower + upper - 1) < 1e-9:
+        return f"{100 * (upper - lower):.4g}% band"
+    return f"{100 * lower:.4g}% to {100 * upper:.4g}%"
 
 
 def draw_fan(

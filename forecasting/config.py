@@ -49,6 +49,10 @@ class Config:
     """Columns whose future is known when a forecast is made."""
     static_columns: tuple[str, ...] = ()
     """Columns that tell assets apart and never change, such as a sector."""
+    covariates: tuple[str, ...] = ()
+    """CSV files, as seen from --data-dir, of what all series share and is not forecast, such as an
+    index of volatility: FILE is its column Close or Price, FILE:COLUMN another. Joined by date,
+    read in logarithms."""
     calendar: str = "none"
     """What is known of the time of a row: `none`, `weekday`, `hour` or `hour_of_week`."""
     season: int = 5
@@ -192,7 +196,7 @@ class Config:
                 f"Received: {' '.join(map(str, self.split_rows))}"
             )
         roles = [*self.target_columns, *self.past_columns, *self.known_columns]
-        roles += self.static_columns
+        roles += [*self.static_columns, *self.covariates]
         for name in roles:
             if roles.count(name) > 1:
                 raise ValueError(f"A column has one role. Received: {name} with several")
@@ -200,7 +204,7 @@ class Config:
             self._check_roles_of_generated()
 
     def _check_roles_of_generated(self) -> None:
-        for name in ("file", "target_columns", "known_columns", "static_columns"):
+        for name in ("file", "target_columns", "known_columns", "static_columns", "covariates"):
             if getattr(self, name):
                 raise ValueError(
                     f"{_flag(name)} goes with --dataset files. Received: --dataset generated"

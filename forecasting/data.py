@@ -98,6 +98,12 @@ class Splits:
         return self.target != "levels" and has_range(self.panel.columns)
 
     @property
+    def shared(self) -> np.ndarray:
+        """Logarithms of the covariates that all variables share, `(time, covariates)` float64."""
+        first = self.num_relative + self.has_range
+        return self.features[:, 0, first : first + self.panel.num_shared]
+
+    @property
     def notes(self) -> list[str]:
         """What was found in the data and how it is handled."""
         return self.panel.notes
@@ -185,6 +191,7 @@ def read_series(panel: Panel, config: Config) -> tuple[np.ndarray, np.ndarray]:
         variance=config.variance,
         context=config.context,
         num_targets=panel.num_targets,
+        num_shared=panel.num_shared,
     )
     return series.numpy()[0][:, : panel.num_targets], features.numpy()[0]
 

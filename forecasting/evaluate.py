@@ -144,6 +144,13 @@ def _score_links(run: Any, splits: Any) -> dict[str, float]:
     }
 
 
+def _one_day(test: dict[str, Any]) -> str:
+    """Said where one origin makes most of a difference, which then proves little."""
+    if test["largest_share"] <= 0.5:
+        return ""
+    return f"; {test['largest_share']:.0%} of the difference after {test['largest_after']}"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate and print the figures beside their floors."""
     options = parse(Options, argv, prog="python -m forecasting.evaluate", description=__doc__)
@@ -161,7 +168,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"{figure} p not known"
                 if math.isnan(test["p_value"])
                 else f"{figure} p = {test['p_value']:.3g} ({test['effective_size']:.0f} of "
-                f"{test['size']})"
+                f"{test['size']}{_one_day(test)})"
                 for figure, test in tests.items()
             ]
             print(f"  {floor}: {', '.join(found)}")

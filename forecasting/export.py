@@ -34,8 +34,8 @@ class Options:
 def export(run_dir: Path, *, parity_windows: int = 500) -> Path:
     """Export a finished run, checked window by window against Python.
 
-    `serving_default` gives `forecasts` and `changes`; `with_attention` also `attention`; see
-    `serving`.
+    `serving_default` gives `forecasts`, `changes` and of a variance `means`; `with_attention` also
+    `attention`; see `serving`.
 
     Args:
         run_dir: the run folder.
@@ -50,15 +50,21 @@ def export(run_dir: Path, *, parity_windows: int = 500) -> Path:
     """
     from attention_apps.running.export import export_model
     from attention_apps.running.runs import load_run
+    from forecasting.calibration import forecast_all
     from forecasting.data import load
+    from forecasting.scores import Scores
     from forecasting.serving import Serving
     from forecasting.train import ROOM
 
     run = load_run(run_dir, ROOM, Config)
     splits = load(run.config)
     run.model.units.refuse_others(splits.scaling)
-    serving = Serving(run.model, run.config, splits.panel.columns)
     origins = splits.parts.origins("test")
+    level = None
+    if run.config.target == "volatility":
+        scores = Scores(run.config, splits, origins)
+        level = scores.variance_level(lambda rows: forecast_all(run.model, splits.windows, rows))
+    serving = Serving(run.model, run.config, splits.panel.columns, level)
     chosen = origins[np.unique(np.linspace(0, len(origins) - 1, parity_windows).astype(int))]
     figures = run.metrics.get("test", {})
     folder = export_model(
@@ -77,8 +83,8 @@ def export(run_dir: Path, *, parity_windows: int = 500) -> Path:
             "limits": {
                 "lookback": run.config.lookback,
                 "horizon": run.config.horizon,
-                "gaps": "a missing price is the last one before it; an unusable range has the "
-                "variance of the day before",
+                "gaps": "a missing price or covariate is the last one before it; an unusable range "
+                "has the variance of the day before",
                 "not_for": "data unlike that of the training part; nothing was checked beyond "
                 "`figures`",
             },
@@ -100,7 +106,7 @@ def export(run_dir: Path, *, parity_windows: int = 500) -> Path:
 
 
 def _data(config: Config, splits: Any) -> dict[str, Any]:
-    names = ("dataset", "file", "target", "variance", "calendar")
+    names = ("dataset", "file", "covariates", "target", "variance", "calendar")
     fields = asdict(config)
     return {
         **{name: fields[name] for name in names},

@@ -8,15 +8,14 @@ import numpy as np
 
 from attention_apps.running.command import UserError
 from forecasting.config import Config
+from forecasting.covariates import covariate_files, with_covariates
 from forecasting.panel import Panel
-from forecasting.series import CLOSE, HIGH, LOW, OPEN, VOLUME
+from forecasting.series import BARS, CLOSE, HIGH, LOW, OPEN, VOLUME
 from forecasting.tables import ENDINGS, Table
-
-_PRICES = (CLOSE, "adj close", "price")  # names of the column that is forecast, first found first
 
 
 def read_panel(config: Config) -> Panel:
-    """Read `--file`, or every file of `--data-dir` as an asset.
+    """Read `--file`, or every file of `--data-dir` as an asset, and the covariates that all share.
 
     Args:
         config: names the folder, the file and the roles of columns.
@@ -32,15 +31,22 @@ def read_panel(config: Config) -> Panel:
         if not paths[0].is_file():
             raise UserError(f"There is no file {paths[0]}. The folder holds: {_listed(folder)}")
     else:
-        paths = sorted(path for path in folder.iterdir() if path.name.lower().endswith(ENDINGS))
+        shared = {path.resolve() for path, _ in covariate_files(config)}
+        paths = sorted(
+            path
+            for path in folder.iterdir()
+            if path.name.lower().endswith(ENDINGS) and path.resolve() not in shared
+        )
         if not paths:
             raise UserError(
                 f"--data-dir must hold CSV files. Received: {folder} with {_listed(folder)}"
             )
     tables = [Table.read(path, max_gap_days=config.max_gap_days) for path in paths]
     if len(tables) == 1 and (config.target == "levels" or not _price_column(tables[0], config)):
-        return _wide(tables[0], config)
-    return _assets(tables, config)
+        panel = _wide(tables[0], config)
+    else:
+        panel = _assets(tables, config)
+    return with_covariates(panel, config)
 
 
 def _listed(folder: Path) -> str:
@@ -50,7 +56,7 @@ def _listed(folder: Path) -> str:
 def _price_column(table: Table, config: Config) -> str | None:
     if config.target_columns:
         return table.find(config.target_columns[0]) if len(config.target_columns) == 1 else None
-    return next((column for name in _PRICES if (column := table.find(name))), None)
+    return table.price()
 
 
 def _wide(table: Table, config: Config) -> Panel:
@@ -118,7 +124,7 @@ def _assets(tables: list[Table], config: Config) -> Panel:
         for table in tables:
             for name in needed:
                 table.require(name)
-    covariates = [name for name in config.past_columns if name.lower() not in bars]
+    covariates = _past_columns(tables[0], found[0], bars, config)
     columns = (*bars, CLOSE, *covariates)
     notes, blocks = [], []
     for table, price in zip(tables, found, strict=True):
@@ -142,6 +148,21 @@ def _assets(tables: list[Table], config: Config) -> Panel:
         static=_static(tables, config),
     )
     return _begun(panel, [*notes, *alignment], config)
+
+
+def _past_columns(table: Table, price: str | None, bars: list[str], config: Config) -> list[str]:
+    """The columns read beside an asset's prices, without the volume that stands among its bars."""
+    names = []
+    for name in config.past_columns:
+        read = table.find(name) == price or name.lower() in bars
+        if read and name.lower() != VOLUME:
+            raise UserError(
+                f"--past-columns are read beside the prices {', '.join((*bars, CLOSE))}, which are "
+                f"read anyway. Received: {name}. Leave it out"
+            )
+        if not read:
+            names.append(name.lower() if name.lower() in BARS else name)
+    return names
 
 
 def _aligned(

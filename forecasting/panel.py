@@ -22,6 +22,7 @@ class Panel:
         known: columns whose future is known, `(time, known)` float64.
         static: what tells assets apart, `(variables, static)` float64.
         notes: what was found and how it is handled, a sentence each.
+        num_shared: how many of the columns, the last ones, are the same for every variable.
     """
 
     names: tuple[str, ...]
@@ -32,6 +33,7 @@ class Panel:
     known: np.ndarray
     static: np.ndarray
     notes: list[str] = field(default_factory=list)
+    num_shared: int = 0
 
     def __len__(self) -> int:
         """Number of rows."""

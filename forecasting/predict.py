@@ -157,11 +157,15 @@ def tell(panel: Any, config: Config, row: int, target: int, answers: dict[str, n
 
     what = {"returns": "price", "volatility": "variance of a day", "levels": "value"}
     print(f"{panel.names[target]}: {what[config.target]} after {panel.label(row)}")
-    heads = [f"{level:.0%}" for level in config.levels] or ["forecast"]
+    heads = [f"{100 * level:.4g}%" for level in config.levels] or ["forecast"]
+    rows = answers["forecasts"][:, target]
+    if "means" in answers:
+        heads = [*heads, "mean"]
+        rows = np.concatenate([rows, answers["means"][:, target, None]], axis=-1)
     labels = future_labels(panel, config, row)
     margin = max(map(len, labels))
     print(" " * margin + "".join(f"{head:>12}" for head in heads))
-    for label, forecast in zip(labels, answers["forecasts"][:, target], strict=True):
+    for label, forecast in zip(labels, rows, strict=True):
         print(label.ljust(margin) + "".join(f"{value:12.5g}" for value in forecast))
     print()
     print(draw_text(attended(panel, config, row, target, answers["attention"])))

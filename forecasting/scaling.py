@@ -84,7 +84,8 @@ class Scaling:
         if constant.any():
             raise UserError(
                 f"{names[int(constant.argmax())]} does not change in the training part, rows 1 to "
-                f"{rows}: there is nothing to learn from it. Leave it out"
+                f"{rows}, or what is read beside it does not: there is nothing to learn from it. "
+                "Leave it out"
             )
         spread = known.std(0)
         return cls(

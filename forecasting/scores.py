@@ -29,7 +29,7 @@ class Scores:
     """
 
     def __init__(self, config: Config, splits: Any, origins: np.ndarray) -> None:
-        self._config, self._splits = config, splits
+        self._config, self._splits, self._origins = config, splits, origins
         scale = splits.scaling.scale
         self._unit = np.ones_like(scale) if config.target == "levels" else scale
         if config.target == "returns":
@@ -159,9 +159,15 @@ class Scores:
 
     def compared(
         self, floor: dict[str, np.ndarray], model: dict[str, np.ndarray]
-    ) -> dict[str, dict[str, float]]:
-        """Whether the model is better than a floor by the losses of `daily_losses`, by figure."""
-        found = {}
+    ) -> dict[str, dict[str, Any]]:
+        """Whether the model is better than a floor by the losses of `daily_losses`, by figure.
+
+        Returns:
+            By figure `skill`, `statistic`, `p_value`, `effective_size` and `size` of the test, and
+            `largest_share`, how much of the summed difference of the losses one origin alone makes,
+            `largest_after`: where that is most of it, the rest may prove more than the whole.
+        """
+        found: dict[str, dict[str, Any]] = {}
         for name, loss in model.items():
             horizon = 1 if name.endswith("_first_row") else self._config.horizon
             test = diebold_mariano(floor[name], loss, horizon=horizon)
@@ -171,8 +177,16 @@ class Scores:
                 "p_value": test.p_value,
                 "effective_size": test.effective_size,
                 "size": test.size,
+                **self._largest(floor[name] - loss),
             }
         return found
+
+    def _largest(self, difference: np.ndarray) -> dict[str, Any]:
+        place, total = int(np.abs(difference).argmax()), abs(float(difference.sum()))
+        return {
+            "largest_share": float(abs(difference[place]) / total) if total else 0.0,
+            "largest_after": self._splits.panel.label(int(self._origins[place])),
+        }
 
 
 def table(rows: Mapping[str, Mapping[str, float]]) -> str:

@@ -7,7 +7,8 @@ Row t of what comes out depends on rows up to t alone. The rules:
   one before it; at the beginning, where there is none, the first good one behind it;
 - a day whose range cannot be used (no high or low, a close outside of them, no range at all) has
   the variance of the day before;
-- a covariate that is missing or not finite is the last good one before it.
+- a covariate that is missing or not finite is the last good one before it; one that all variables
+  share is read in logarithms, as prices are, and must be positive like them.
 """
 
 from __future__ import annotations
@@ -46,14 +47,15 @@ def read(
     variance: str,
     context: str,
     num_targets: int,
+    num_shared: int,
 ) -> tuple[Any, Any]:
     """What is forecast and what is read, before scaling.
 
     The features of every row and variable are, in this order and where there are such: what is
-    forecast, if that is a level; the log variance; the covariates; with the context `market` the
-    mean over the assets of the log variance, of falls (negative returns, else 0) and of returns,
-    and the variable's own falls; the change from the row before. That volatility answers to falls
-    and to the market is the leverage effect.
+    forecast, if that is a level; the log variance; the covariates that all variables share; the
+    variable's own; with the context `market` the mean over the assets of the log variance, of falls
+    (negative returns, else 0) and of returns, and the variable's own falls; the change from the row
+    before. That volatility answers to falls and to the market is the leverage effect.
 
     Args:
         values: `(batch, time, variables, columns)` float64, cells as they came.
@@ -63,6 +65,7 @@ def read(
         variance: `parkinson` or `garman_klass`.
         context: `own` or `market`.
         num_targets: variables that are forecast, the first ones; the others are read as they are.
+        num_shared: columns that are the same for all variables, the last ones.
 
     Returns:
         The series `(batch, time, variables)` and the features
@@ -78,9 +81,13 @@ def read(
     )
     usable = tf.math.is_finite(close) & (~is_price | (close > 0))
     close = filled(close, usable)
-    covariates = [
-        _covariate(name, column[name]) for name in columns if name == VOLUME or name not in BARS
-    ]
+    own = columns[: len(columns) - num_shared]
+    covariates = [_logarithm(column[name]) for name in columns[len(own) :]]
+    for name in own:
+        if name == VOLUME:
+            covariates.append(_logarithm(column[name]))
+        elif name not in BARS or (target == "levels" and name != CLOSE):
+            covariates.append(filled(column[name], tf.math.is_finite(column[name])))
     if target == "levels":
         return close, tf.stack([close, *covariates], axis=-1)
     log_price = tf.where(is_price, tf.math.log(tf.where(is_price, close, 1.0)), close)
@@ -107,10 +114,9 @@ def _market(values: Any, num_targets: int) -> Any:
     return tf.broadcast_to(mean, tf.shape(values))
 
 
-def _covariate(name: str, values: Any) -> Any:
-    if name == VOLUME:
-        return filled(tf.math.log(tf.where(values > 0, values, 1.0)), values > 0)
-    return filled(values, tf.math.is_finite(values))
+def _logarithm(values: Any) -> Any:
+    usable = (values > 0) & tf.math.is_finite(values)
+    return filled(tf.math.log(tf.where(usable, values, 1.0)), usable)
 
 
 def day_variance(column: dict[str, Any], estimator: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from attention_apps.observation.observe import observe
@@ -19,10 +20,19 @@ class Serving:
         model: the forecaster; its units are inside.
         config: the room's configuration.
         columns: of every variable, in order.
+        level: by what factor variances exceed the exponentials of what is forecast,
+            `(horizon, targets)`, see `Scores.variance_level`; None where no variance is forecast.
     """
 
-    def __init__(self, model: Forecaster, config: Config, columns: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        model: Forecaster,
+        config: Config,
+        columns: tuple[str, ...],
+        level: np.ndarray | None = None,
+    ) -> None:
         self.model = model
+        self._level = level
         self._config = config
         self._columns = columns
         self._observed = observe(model)
@@ -53,7 +63,9 @@ class Serving:
         Returns:
             `forecasts` in the unit of the prices, variances or values, and `changes` from the last
             value (log returns, log variances or values), both
-            `(batch, horizon, targets, quantiles)` float64.
+            `(batch, horizon, targets, quantiles)` float64. Of a variance also `means`
+            `(batch, horizon, targets)`: what days like these had in the mean, where `forecasts` is
+            a typical one.
         """
         inputs, last = self._inputs(values, *others)
         return self._told(self.model(inputs, training=False), last)
@@ -80,6 +92,7 @@ class Serving:
             variance=config.variance,
             context=config.context,
             num_targets=sizes["num_targets"],
+            num_shared=len(config.covariates),
         )
         tf.debugging.assert_greater_equal(
             tf.shape(values)[1],
@@ -104,7 +117,11 @@ class Serving:
         forecasts = last[:, None, :, None] + changes
         if self._config.target != "levels":
             forecasts = tf.exp(forecasts)
-        return {"forecasts": forecasts, "changes": changes}
+        told = {"forecasts": forecasts, "changes": changes}
+        if self._level is not None:
+            levels = self._config.levels
+            told["means"] = forecasts[..., levels.index(0.5) if levels else 0] * self._level
+        return told
 
     def _attention(self, maps: dict[str, Any]) -> Any:
         sizes = self.model.sizes

@@ -15,6 +15,7 @@ import pandas as pd
 from attention_apps.running.command import UserError
 
 ENDINGS = (".csv", ".csv.gz", ".txt", ".txt.gz")
+_PRICES = ("close", "adj close", "price")  # first found first
 _DATES = ("date", "datetime", "time", "timestamp")
 # Of a time with a zone, the time: dates of one market are its own, also where clocks change.
 _LOCAL = r"^(.*\d\d:\d\d(?::\d\d(?:\.\d+)?)?)\s*(?:Z|[+-]\d\d:?\d\d)$"
@@ -109,6 +110,10 @@ class Table:
             if name.lower() in (column.lower(), column.lower().rpartition(".")[2]):
                 return str(column)
         return None
+
+    def price(self) -> str | None:
+        """The column of prices: Close, Adj Close or Price."""
+        return next((column for name in _PRICES if (column := self.find(name))), None)
 
     def require(self, name: str) -> str:
         """The column of that name.

@@ -14,25 +14,34 @@ _SPANS = (1, 5, 22)  # rows of a day, a week and a month
 _PERCENT = 100.0  # arch estimates best where returns are of order 1
 
 
-def har(splits: Any) -> Points:
+def har(splits: Any, covariates: np.ndarray | None = None) -> Points:
     """Regression of the log variance on its means over a day, a week and a month, for each asset.
 
     Every forecast row has a regression of its own.
 
-    Reference: Corsi 2009, "A Simple Approximate Long-Memory Model of Realized Volatility".
+    Args:
+        splits: the data.
+        covariates: known at each row and regressed on, too, `(time, covariates)`.
+
+    Reference: Corsi 2009, "A Simple Approximate Long-Memory Model of Realized Volatility"; with
+    implied volatility as a covariate Busch, Christensen and Nielsen 2011, "The Role of Implied
+    Volatility in Forecasting Future Realized Volatility and Jumps".
     """
     series, horizon = splits.windows.series, splits.windows.horizon
     targets = [_ahead(series, row) for row in range(1, horizon + 1)]
-    forecasts = _regressions(series, targets, splits.parts.cutoff, horizon)
+    forecasts = _regressions(series, targets, splits.parts.cutoff, horizon, covariates)
     return lambda origins: forecasts[origins] - series[origins][:, None]
 
 
-def har_returns(splits: Any, levels: tuple[float, ...]) -> Callable[[np.ndarray], np.ndarray]:
+def har_returns(
+    splits: Any, levels: tuple[float, ...], covariates: np.ndarray | None = None
+) -> Callable[[np.ndarray], np.ndarray]:
     """Bands of returns in proportion to the volatility that HAR forecasts for those rows.
 
     Args:
         splits: the data; its first feature is the log variance.
         levels: of the quantiles.
+        covariates: see `har`.
 
     Returns:
         From origins to `(origins, horizon, targets, quantiles)` in scaled units.
@@ -44,7 +53,7 @@ def har_returns(splits: Any, levels: tuple[float, ...]) -> Callable[[np.ndarray]
         np.log(np.mean([_ahead(variance, row) for row in range(1, end + 1)], axis=0))
         for end in range(1, horizon + 1)
     ]
-    forecasts = _regressions(log_variance, spans, splits.parts.cutoff, horizon)
+    forecasts = _regressions(log_variance, spans, splits.parts.cutoff, horizon, covariates)
     ahead = np.sqrt(np.arange(1, horizon + 1))[:, None]
     return _band(splits, levels, np.exp(forecasts / 2) * ahead)
 
@@ -55,7 +64,11 @@ def _ahead(values: np.ndarray, rows: int) -> np.ndarray:
 
 
 def _regressions(
-    log_variance: np.ndarray, targets: list[np.ndarray], cutoff: int, horizon: int
+    log_variance: np.ndarray,
+    targets: list[np.ndarray],
+    cutoff: int,
+    horizon: int,
+    covariates: np.ndarray | None,
 ) -> np.ndarray:
     """Fit each target on the training part, and forecast it from every row.
 
@@ -64,10 +77,12 @@ def _regressions(
         targets: for every forecast row what follows each row, `(time, assets)`.
         cutoff: the first row that may not be seen.
         horizon: rows that targets reach ahead.
+        covariates: known at each row, `(time, covariates)`, or None.
 
     Returns:
         `(time, horizon, assets)`.
     """
+    others = [] if covariates is None else [covariates]
     sums = np.cumsum(np.concatenate([np.zeros_like(log_variance[:1]), log_variance]), axis=0)
     rows = np.arange(len(log_variance))
     means = [
@@ -78,7 +93,8 @@ def _regressions(
     seen = slice(_SPANS[-1] - 1, cutoff - horizon)
     forecasts = np.empty((len(log_variance), len(targets), log_variance.shape[1]))
     for asset in range(log_variance.shape[1]):
-        shown = np.stack([np.ones(len(rows)), *(mean[:, asset] for mean in means)], axis=-1)
+        own = [np.ones(len(rows)), *(mean[:, asset] for mean in means)]
+        shown = np.column_stack([*own, *others])
         for row, target in enumerate(targets):
             weights, *_ = np.linalg.lstsq(shown[seen], target[seen, asset], rcond=None)
             forecasts[:, row, asset] = shown @ weights

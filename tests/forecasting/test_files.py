@@ -225,6 +225,21 @@ def test_columns_have_the_roles_they_are_given(wide_folder):
             load(replace(config, **change))
 
 
+@pytest.mark.parametrize("name", ["Open", "high", "Close"])
+def test_a_price_that_is_read_anyway_is_no_further_column(tmp_path, name):
+    config = config_of(tmp_path, rows(), past_columns=("Volume", name))
+    with pytest.raises(UserError, match=f"which are read anyway. Received: {name}. Leave it out"):
+        load(config)
+
+
+@pytest.mark.parametrize("name", ["Open", "open"])
+def test_of_levels_every_past_column_is_a_feature(tmp_path, name):
+    config_of(tmp_path, rows(), name="B.csv")
+    config = config_of(tmp_path, rows(), target="levels", past_columns=(name,))
+    expected = [[float(line[4]), float(line[1])] for line in rows()]
+    np.testing.assert_allclose(load(config).features[:, 0], expected)
+
+
 def test_static_columns_tell_assets_apart(tmp_path):
     for name, sector in (("A", "energy"), ("B", "food"), ("C", "food")):
         lines = [[*line, sector] for line in rows()]

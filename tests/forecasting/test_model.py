@@ -14,6 +14,7 @@ from forecasting.config import Config
 from forecasting.data import load
 from forecasting.model import build_model, with_uniform_attention
 from forecasting.quantiles import Pinball, walk_quantiles
+from forecasting.scores import Scores
 from forecasting.serving import Serving
 from forecasting.starting import start_as_ridge, start_with_spread
 
@@ -146,17 +147,19 @@ def test_eight_windows_can_be_learned_by_heart(returns):
     assert model.evaluate(inputs, changes, verbose=0) < 0.05 * before
 
 
-def test_forecasts_do_not_depend_on_the_batch(returns):
+@pytest.mark.parametrize("form", FORMS)
+def test_forecasts_and_figures_do_not_depend_on_the_batch(returns, form):
     config, splits = returns
-    model = randomised(build_model(config, splits))
-    origins = np.concatenate([splits.parts.origins(part) for part in ("validation", "test")])
-    actual = splits.windows.changes(origins)
-    whole = forecast_all(model, splits.windows, origins, batch_size=512)
-    for batch_size in (1, 32):
-        parts = forecast_all(model, splits.windows, origins, batch_size=batch_size)
+    model = randomised(build_model(replace(config, form=form), splits))
+    origins = splits.parts.origins("test")[:40]
+    scores = Scores(config, splits, origins)
+    whole, *others = (
+        forecast_all(model, splits.windows, origins, batch_size=size) for size in (512, 1, 32)
+    )
+    figures = scores.figures(whole, np.ones((3, 3)))
+    for parts in others:
         np.testing.assert_allclose(parts, whole, rtol=1e-5, atol=1e-5)
-        errors = [np.square(f[..., 3] - actual).mean() for f in (parts, whole)]
-        assert errors[0] == pytest.approx(errors[1], rel=1e-6)
+        assert scores.figures(parts, np.ones((3, 3))) == pytest.approx(figures, rel=1e-6)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -10,7 +10,7 @@ import tensorflow as tf
 from attention_apps.running.command import UserError
 from attention_apps.running.runs import load_run
 from forecasting import anomalies, predict
-from forecasting.attention_maps import Probe, attention_maps
+from forecasting.attention_maps import Probe, attention_maps, told
 from forecasting.calibration import Departure, calibrate, forecast_all, stretches
 from forecasting.config import EXAMPLE, Config
 from forecasting.data import load
@@ -158,6 +158,19 @@ def test_records_name_dates_and_assets_and_where_the_truth_lies(run, splits):
     assert list(rows.query.labels) == dates[first + 8 : first + 13]
 
 
+def test_what_is_told_beside_the_maps_is_the_median_wherever_it_stands(run, splits):
+    probe = Probe.of(splits, 1)
+
+    class Told:
+        levels = (0.1, 0.5, 0.8, 0.9)
+
+        def __call__(self, inputs, training):
+            return np.arange(4.0) * np.ones((1, 5, 8, 1))
+
+    unit = probe.units[probe.pictured]
+    assert told(Told(), probe)[0].endswith(f": {unit:+.4f} ({0:+.4f} to {3 * unit:+.4f})")
+
+
 def test_planted_links_are_found_in_correlations_and_by_the_surest_head():
     returns = RANDOM.standard_normal((3000, 3))
     returns[2:, 1] += 0.8 * returns[:-2, 0]
@@ -194,7 +207,10 @@ def test_predict_draws_a_fan_and_names_what_it_does_not_know(run, tmp_path, caps
     chart = tmp_path / "fan.png"
     assert predict.main([*command, EXAMPLE, "--chart", str(chart)]) == 0
     assert chart.read_bytes().startswith(b"\x89PNG")
-    assert "5%" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "5%" in said
+    assert f"{EXAMPLE}, next row: which rows of which variable" in said
+    assert all(name in said for name in ASSETS)
     for wrong, message in (
         (["WILLOW"], "Received: WILLOW"),
         ([EXAMPLE, "--after", "1999-01-01"], "Received: 1999-01-01"),

@@ -64,6 +64,17 @@ def test_the_level_knows_nothing_of_the_test_part(splits):
     np.testing.assert_array_equal(*levels)
 
 
+def test_a_day_that_makes_most_of_a_difference_is_named(splits):
+    origins = splits.parts.origins("test")
+    scores = Scores(CONFIG, splits, origins)
+    floor = {"mse": np.tile([1.0, 3.0], len(origins))[: len(origins)]}
+    model = {"mse": floor["mse"] - 0.01}
+    model["mse"][7] -= 5
+    found = scores.compared(floor, model)["mse"]
+    assert found["largest_after"] == splits.panel.label(int(origins[7]))
+    assert found["largest_share"] == pytest.approx(5.01 / (5 + 0.01 * len(origins)))
+
+
 def test_figures_of_returns_know_no_level(asset_folder):
     config = replace(CONFIG, data_dir=str(asset_folder), target="returns", loss="pinball")
     splits = load(config)
