@@ -88,7 +88,7 @@ def measure_ours(options: Options, *, cached: bool) -> dict[str, float]:
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)], autograph=False)
     def decode(source: Any) -> Any:
         if cached:
-            state, encoded = model.begin(source, options.steps)
+            state, encoded = model.begin(source, options.steps, growing=True)
             step = model.step
         else:
             encoded = model.encode(source, False)

@@ -68,7 +68,7 @@ for name, change in {
     logits = model(inputs)
     keep(f"{name} logits", logits)
     keep(f"{name} loss", SmoothedCrossEntropy(0.1)(previous, logits))
-    state, encoded = model.begin(source, 7)
+    state, encoded = model.begin(source, 7, growing=True)
     decoded = beam_search(model.step, state, encoded, rules, beam_size=3, num_hypotheses=2)
     for part, tensor in decoded._asdict().items():
         keep(f"{name} decoded {part}", tensor)

@@ -198,12 +198,15 @@ class Translator(keras.Model):
             x = block(x, encoded, encoded_mask=key_mask, training=training)
         return self.embedding(self.decoder_norm(x), reverse=True)
 
-    def begin(self, source: Any, max_length: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    def begin(
+        self, source: Any, max_length: int, *, growing: bool = False
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Prepare decoding: read the source and project it for every decoder block.
 
         Args:
             source: `(batch, source)` ids padded with 0.
             max_length: most tokens that will be decoded.
+            growing: whether caches may grow, see `MultiHeadAttention.empty_cache`.
 
         Returns:
             The state before the first step and the encoded source, as `step` takes them.
@@ -213,7 +216,8 @@ class Translator(keras.Model):
         state = {
             "position": ops.zeros((), dtype="int32"),
             "caches": [
-                block.self_attention.empty_cache(batch_size, max_length) for block in self.decoder
+                block.self_attention.empty_cache(batch_size, max_length, growing=growing)
+                for block in self.decoder
             ],
         }
         projected = [

@@ -154,12 +154,15 @@ class RecurrentTranslator(keras.Model):
             self.add_loss(self.alignment_weight * loss)
         return self._logits(outputs, training)
 
-    def begin(self, source: Any, max_length: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    def begin(
+        self, source: Any, max_length: int, *, growing: bool = False
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Prepare decoding: read the source and project it for the decoder's attention.
 
         Args:
             source: `(batch, source)` ids padded with 0.
             max_length: most tokens that will be decoded; the states do not grow with it.
+            growing: not used; there are no caches.
 
         Returns:
             The state before the first step and the encoded source, as `step` takes them.

@@ -147,7 +147,7 @@ class Translate(tf.Module):
             forbidden=(PAD, START, UNKNOWN),
             length_penalty=length_penalty,
         )
-        state, encoded = self.model.begin(source, self.config.max_length)
+        state, encoded = self.model.begin(source, self.config.max_length, growing=True)
         # Twice the source and a few: no translation is longer, and a loop of repetitions ends.
         limits = 2 * _lengths(source) + 8 + (0 if prefix is None else _lengths(prefix))
         return beam_search(

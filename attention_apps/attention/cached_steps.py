@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from keras import ops
 
+from attention_apps.attention import caches
 from attention_apps.attention.algorithms.choices import Linear
 from attention_apps.attention.algorithms.linear import implied_weights, linear_attention
 from attention_apps.attention.algorithms.pooled import pooled_attention
 from attention_apps.attention.choosing import Call, run_algorithm
 from attention_apps.attention.grouped_heads import shared_out
-from attention_apps.attention.masking import attendable
-from attention_apps.attention.masks import causal
+from attention_apps.attention.masking import attendable, merge_masks, with_axes
 from attention_apps.attention.multi_scale import MultiScale
 from attention_apps.attention.reporting import report
 
@@ -32,7 +32,9 @@ class CachedSteps:
     key_dense: Any
     value_dense: Any
     _attend: Any
-    _finish: Any
+    _use_gate: bool
+    _gate_dense: Any
+    output_dense: Any
     _learned: Any
     _placed: Any
     _refuse_prediction_in_one_sequence: Any
@@ -46,17 +48,17 @@ class CachedSteps:
             key_mask: `(batch, key)` booleans, True = may attend.
 
         Returns:
-            `key` `(batch, key, key-value heads, dim)` and `value` `(batch, key, key-value heads,
-            value dim)`.
+            `key` `(batch, key-value heads, key, dim)` and `value` `(batch, key-value heads, key,
+            value dim)`: the order in which they are multiplied.
         """
         key = value if key is None else key
         if key_mask is not None:
             key, value = attendable(key, key_mask), attendable(value, key_mask)
         key = self._placed(self.key_dense(key), "key", None)
-        return {"key": key, "value": self.value_dense(value)}
+        return {"key": _heads_first(key), "value": _heads_first(self.value_dense(value))}
 
     def empty_cache(
-        self, batch_size: Any, max_length: int, *, rolling: bool = False
+        self, batch_size: Any, max_length: int, *, rolling: bool = False, growing: bool = False
     ) -> dict[str, Any]:
         """A cache of keys and values for `max_length` positions.
 
@@ -65,27 +67,34 @@ class CachedSteps:
             max_length: number of positions.
             rolling: keep no more positions than a window can see; the oldest makes room for the
                 newest, and `max_length` bounds nothing any more.
+            growing: hold as many slots as positions, where a loop may change shapes: in
+                TensorFlow's graphs, unless XLA compiles them. It saves copies of empty slots.
 
         Returns:
-            `key` and `value` of shape `(batch, slots, key-value heads, dim)`, zeros; there are
-            `max_length` slots, or with `rolling` as many as the window sees.
+            `key` and `value` of shape `(batch, key-value heads, slots, dim)`, zeros; there are
+            `max_length` slots, with `rolling` as many as the window sees, and an unknown number,
+            none at first, of what grows.
 
         Raises:
-            ValueError: for a rolling cache without a window.
+            ValueError: for a rolling cache without a window, or one that grows.
         """
         if rolling:
             behind = None if self.mechanism.mask is None else self.mechanism.mask.reach()[0]
-            if behind is None:
+            if behind is None or growing:
                 raise ValueError(
-                    "Only what no later query can see may make room in a cache. "
-                    f"Received: rolling=True with scope={self.mechanism.scope}. Use window:SIZE."
+                    "Only what no later query can see may make room in a cache, which then does "
+                    f"not grow. Received: rolling=True with scope={self.mechanism.scope}, "
+                    f"growing={growing}. Use window:SIZE and growing=False."
                 )
             max_length = min(max_length, behind + 1)
-        shape = (batch_size, max_length, self.mechanism.num_key_value_heads or self.num_heads)
-        return {
-            "key": ops.zeros((*shape, self.key_dim), dtype=self.compute_dtype),
-            "value": ops.zeros((*shape, self.value_dim), dtype=self.compute_dtype),
-        }
+        return caches.empty_cache(
+            batch_size,
+            self.mechanism.num_key_value_heads or self.num_heads,
+            max_length,
+            {"key": self.key_dim, "value": self.value_dim},
+            dtype=self.compute_dtype,
+            growing=growing,
+        )
 
     def step(self, query: Any, cache: dict[str, Any], position: Any) -> tuple[Any, Any, Any]:
         """Causal self-attention of one new position over a cache.
@@ -97,38 +106,47 @@ class CachedSteps:
 
         Returns:
             Output `(batch, 1, dim)`, the cache with the new position, and the weights
-            `(batch, heads, 1, max_length)`.
+            `(batch, heads, 1, slots)`.
         """
         self._refuse_prediction_in_one_sequence()
-        slots = cache["key"].shape[1]
         position = ops.cast(position, "int32")
-        start = (0, position % slots, 0, 0)
         query_positions = ops.reshape(position, (1,))
-        # Slots are written in turn: this is the newest position that can stand in each.
-        key_positions = position - (position - ops.arange(slots, dtype="int32")) % slots
-        projected = self._placed(self.query_dense(query), "query", query_positions)
-        new_key = self._placed(self.key_dense(query), "key", query_positions)
-        cache = {
-            "key": ops.slice_update(cache["key"], start, new_key),
-            "value": ops.slice_update(cache["value"], start, self.value_dense(query)),
+        projected = self._placed(_by_row(self.query_dense, query), "query", query_positions)
+        new = {
+            "key": self._placed(_by_row(self.key_dense, query), "key", query_positions),
+            "value": _by_row(self.value_dense, query),
         }
-        key, value = (shared_out(cache[name], self.num_heads) for name in ("key", "value"))
-        is_filled = key_positions >= 0
+        cache, key_positions, is_filled = caches.with_position(cache, new, position)
+        key, value = self._read(cache)
         if self._holds_no_matrix():
             context, weights = self._attend_step(projected, key, value, query_positions, is_filled)
         else:
-            scope = causal() if self.mechanism.mask is None else self.mechanism.mask & causal()
-            mask = scope.allowed(query_positions[:, None], key_positions[None, :])
-            mask = ops.logical_and(mask, is_filled)
+            # A cache holds nothing from ahead, so that causality asks no mask.
+            scope = self.mechanism.mask
+            allowed = scope and scope.allowed(query_positions[:, None], key_positions[None])
+            mask = merge_masks(is_filled, allowed)
             context, weights = self._attend(
                 projected,
                 key,
                 value,
-                mask[None, None],
+                None if mask is None else with_axes(mask, 4),
                 False,
                 distances=key_positions[None] - query_positions[:, None],
             )
-        return self._finish(query, context), cache, weights
+        return self._finish_rows(query, context), cache, weights
+
+    def _finish_rows(self, query: Any, context: Any) -> Any:
+        if self._use_gate:
+            context = context * _by_row(self._gate_dense, query)
+        return _by_row(self.output_dense, context)
+
+    def _read(self, cache: caches.Cache) -> tuple[Any, Any]:
+        """Keys and values of every query head, `(batch, key, heads, dim)`."""
+        # The products take heads first; graphs drop two transpositions that undo each other.
+        key, value = (
+            shared_out(_heads_first(cache[name]), self.num_heads) for name in ("key", "value")
+        )
+        return key, value
 
     def _holds_no_matrix(self) -> bool:
         """Whether a single query is not simply attended densely too."""
@@ -155,8 +173,9 @@ class CachedSteps:
             )
         elif isinstance(self.mechanism.algorithm, Linear):
             shared.update(learned["algorithm_weights"])
-            context = linear_attention(query, key, value, key_mask=is_filled[None], **shared)
-            mask = is_filled[None, None, None]
+            key_mask = None if is_filled is None else is_filled[None]
+            context = linear_attention(query, key, value, key_mask=key_mask, **shared)
+            mask = None if key_mask is None else key_mask[:, None, None]
             weights = implied_weights(query, key, mask=mask, **shared)
         else:
             raise ValueError(
@@ -173,14 +192,14 @@ class CachedSteps:
 
         Args:
             query: `(batch, query, dim)`.
-            projected: `key` and `value`, `(batch, key, key-value heads, dim)`.
+            projected: `key` and `value`, `(batch, key-value heads, key, dim)`.
             key_mask: `(batch, key)` booleans, True = may attend.
 
         Returns:
             Output `(batch, query, dim)` and the weights `(batch, heads, query, key)`.
         """
-        projected_query = self._placed(self.query_dense(query), "query", None)
-        key, value = (shared_out(projected[name], self.num_heads) for name in ("key", "value"))
+        projected_query = self._placed(_by_row(self.query_dense, query), "query", None)
+        key, value = self._read(projected)
         if self._holds_no_matrix():
             context, weights = run_algorithm(
                 self.mechanism,
@@ -196,4 +215,19 @@ class CachedSteps:
         else:
             mask = None if key_mask is None else key_mask[:, None, None, :]
             context, weights = self._attend(projected_query, key, value, mask, False)
-        return self._finish(query, context), weights
+        return self._finish_rows(query, context), weights
+
+
+def _by_row(dense: Any, tensor: Any) -> Any:
+    """A projection of `(batch, length, ...)` that takes all positions of all rows for one length.
+
+    One product of two matrices then does what would else be a product for each row.
+    """
+    batch, length, *rest = ops.shape(tensor)
+    projected = dense(ops.reshape(tensor, (1, -1, *rest)))
+    return ops.reshape(projected, (batch, length, *projected.shape[2:]))
+
+
+def _heads_first(tensor: Any) -> Any:
+    """From `(batch, key, heads, dim)` to `(batch, heads, key, dim)`, or back."""
+    return ops.transpose(tensor, (0, 2, 1, 3))

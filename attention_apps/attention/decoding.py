@@ -6,7 +6,8 @@ exported signature alike:
     step(state, tokens, encoded) -> (logits, state, weights)
 
 - `tokens`: `(batch,)` int32, the previous token of every hypothesis.
-- `state`: a nest of tensors of constant shape and dtype (a cache is a buffer of full length).
+- `state`: a nest of tensors of constant shape and dtype (a cache is a buffer of full length; in
+  TensorFlow's graphs an axis of unknown size may change its size, unless XLA compiles them).
   Leaves of rank 1 or more have the hypotheses first and follow them when the beam reorders;
   leaves of rank 0, such as the position, are shared.
 - `encoded`: a nest of tensors, batch first, the same at every step. None is passed through.
@@ -27,6 +28,7 @@ import keras
 from keras import ops, tree
 
 from attention_apps.attention.sampling import draw, uniforms_of
+from attention_apps.attention.step_records import StepRecord
 
 Tensor = Any
 Step = Callable[[Any, Tensor, Any], tuple[Tensor, Any, Tensor]]
@@ -278,10 +280,10 @@ def _search(
         scores, parents, chosen = choose(logits, log_normalizer, running.scores, position)
 
         length = position + 1
-        trails = ops.slice_update(
-            _picked(running.trails, parents),
-            (0, 0, position, 0),
+        trails = ops.where(
+            ops.arange(rules.max_length, dtype="int32")[:, None] == position,
             ops.stack([chosen, parents], axis=-1)[:, :, None],
+            _picked(running.trails, parents),
         )
         ends = chosen == rules.end_id
         frozen = ops.where(ends & ~done[:, None], rules.score(scores, length), _NEVER)
@@ -298,8 +300,7 @@ def _search(
         hope = rules.score(ops.max(running.scores, axis=1), limits)
         done = done | (length >= limits) | (hope <= ended.scores[:, -1])
 
-        weights = ops.cast(weights, "float32")[None]
-        seen = ops.slice_update(seen, (position,) + (0,) * (len(seen.shape) - 1), weights)
+        seen = record.written(seen, position, ops.cast(weights, "float32"))
         rows = None if beam_size == 1 else ops.reshape(_flat(parents, beam_size), (-1,))
         leaves = tuple(
             _followed(new, old, rows)
@@ -307,6 +308,7 @@ def _search(
         )
         return length, ops.reshape(chosen, (-1,)), done, running, ended, seen, leaves
 
+    record = StepRecord(rules.max_length, (batch * beam_size, *weights_shape))
     first_alone = ops.where(ops.arange(beam_size) == 0, 0.0, _NEVER)
     nothing = _nothing(batch, beam_size, rules)
     _, _, _, running, ended, seen, _ = ops.while_loop(
@@ -318,12 +320,13 @@ def _search(
             ops.zeros((batch,), dtype="bool"),
             nothing._replace(scores=ops.maximum(nothing.scores, first_alone)),
             _nothing(batch, num_hypotheses, rules),
-            ops.zeros((rules.max_length, batch * beam_size, *weights_shape), dtype="float32"),
+            record.empty(),
             leaves,
         ),
     )
     cut_off = running._replace(scores=rules.score(running.scores, running.lengths))
-    return _decoded(_filled(ended, _best_of(num_hypotheses, cut_off)), seen, beam_size, rules)
+    found = _filled(ended, _best_of(num_hypotheses, cut_off))
+    return _decoded(found, record.stacked(seen), beam_size, rules)
 
 
 def _best(

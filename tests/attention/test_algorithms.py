@@ -282,7 +282,7 @@ def test_a_rolling_cache_holds_the_window_and_no_more(text):
     layer = make(text)
     whole = numbers(layer(X, X, use_causal_mask=True))
     cache = layer.empty_cache(BATCH, LENGTH, rolling=True)
-    assert cache["key"].shape[1] == layer.mechanism.scope.size
+    assert cache["key"].shape[2] == layer.mechanism.scope.size
     for position in range(LENGTH):
         output, cache, _ = layer.step(X[:, position : position + 1], cache, position)
         np.testing.assert_allclose(numbers(output)[:, 0], whole[:, position], atol=1e-4)

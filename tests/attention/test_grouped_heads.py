@@ -111,7 +111,7 @@ def test_cached_steps_equal_one_call_and_hold_the_shared_heads_alone(text):
     )
     whole, of_whole = layer(VALUE, VALUE, use_causal_mask=True, return_attention_scores=True)
     cache = layer.empty_cache(2, LENGTH)
-    assert cache["key"].shape == cache["value"].shape == (2, LENGTH, 2, KEY_DIM)
+    assert cache["key"].shape == cache["value"].shape == (2, 2, LENGTH, KEY_DIM)
     for position in range(LENGTH):
         output, cache, weights = layer.step(VALUE[:, position : position + 1], cache, position)
         np.testing.assert_allclose(output[:, 0], whole[:, position], atol=2e-5)
@@ -126,7 +126,7 @@ def test_a_rolling_cache_holds_the_shared_heads_alone():
     )
     whole = layer(VALUE, VALUE, use_causal_mask=True)
     cache = layer.empty_cache(2, LENGTH, rolling=True)
-    assert cache["key"].shape == (2, 3, 1, KEY_DIM)
+    assert cache["key"].shape == (2, 1, 3, KEY_DIM)
     for position in range(LENGTH):
         output, cache, _ = layer.step(VALUE[:, position : position + 1], cache, position)
         np.testing.assert_allclose(output[:, 0], whole[:, position], atol=2e-5)
@@ -139,7 +139,7 @@ def test_attention_to_projected_keys_equals_one_call(text):
         MultiHeadAttention(HEADS, KEY_DIM, mechanism=mechanism), QUERY.shape, VALUE.shape
     )
     projected = layer.project(VALUE, key_mask=KEY_MASK)
-    assert projected["key"].shape == (2, LENGTH, 3, KEY_DIM)
+    assert projected["key"].shape == (2, 3, LENGTH, KEY_DIM)
     found = layer.attend(QUERY, projected, KEY_MASK)
     expected = layer(QUERY, VALUE, key_mask=KEY_MASK, return_attention_scores=True)
     for one, other in zip(found, expected, strict=True):
@@ -175,7 +175,7 @@ def test_a_decoder_block_shares_heads_in_both_its_attentions():
     whole = block(VALUE, QUERY)
     cache = block.self_attention.empty_cache(2, LENGTH)
     projected = block.cross_attention.project(QUERY)
-    assert (cache["key"].shape[2], projected["key"].shape[2]) == (2, 3)
+    assert (cache["key"].shape[1], projected["key"].shape[1]) == (2, 3)
     for position in range(LENGTH):
         here = VALUE[:, position : position + 1]
         output, cache, _ = block.step(here, cache, position, projected, None)

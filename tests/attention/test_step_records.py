@@ -1,0 +1,39 @@
+"""What a loop records is what its steps handed out, and zero where it ended early."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from attention_apps.attention.step_records import StepRecord
+
+VALUES = np.random.default_rng(0).normal(size=(5, 3, 2)).astype("float32")
+
+
+def recorded(values, num_recorded):
+    record = StepRecord(len(VALUES), ops.shape(values)[1:])
+
+    def body(step, state):
+        return step + 1, record.written(state, step, values[step])
+
+    first = (ops.convert_to_tensor(0, "int32"), record.empty())
+    _, state = ops.while_loop(lambda step, _: step < num_recorded, body, first)
+    return record.stacked(state)
+
+
+@pytest.mark.parametrize("num_recorded", [0, 2, 5])
+def test_steps_that_were_recorded_stand_and_others_are_zero(num_recorded):
+    expected = np.where(np.arange(5)[:, None, None] < num_recorded, VALUES, 0)
+
+    def whole(values):
+        return recorded(values, num_recorded)
+
+    ways = [whole]
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        unknown = [tf.TensorSpec((5, None, None))]
+        for options in ({}, {"input_signature": unknown}, {"jit_compile": True}):
+            ways.append(tf.function(whole, autograph=False, **options))
+    for way in ways:
+        np.testing.assert_array_equal(way(ops.convert_to_tensor(VALUES)), expected)
