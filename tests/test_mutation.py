@@ -71,6 +71,7 @@ def project(tmp_path, monkeypatch):
     (tmp_path / mutants.EQUIVALENT).write_text("mutant = []")
     monkeypatch.setattr(mutants, "TESTS", {"masks": ("test_masks",)})
     monkeypatch.setattr(mutants, "ForkedTests", Pretended)
+    monkeypatch.setattr(mutants, "CollectedTests", Unable)
     Pretended.asked.clear()
     return tmp_path
 
@@ -100,6 +101,23 @@ class Pretended:
         noticed = source.partition("class")[0] != SOURCE.partition("class")[0]
         said = "FAILED tests/attention/test_masks.py::test_it[a b] - assert 1 == 2\n1 failed in 1s"
         return Outcome(passed=not noticed, seconds=0.1, said=said if noticed else "")
+
+
+class Unable:
+    """Stands for the process that has collected tests and can change nothing behind that."""
+
+    def __init__(self, root, tests):
+        assert root.exists()
+        assert tests == ["tests/attention/test_masks.py"]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *how):
+        pass
+
+    def run(self, *change, first, limit_s):
+        return None
 
 
 LISTED = """[[mutant]]
