@@ -45,7 +45,6 @@ _LIMIT_OF_ONE_S = 90.0
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S.*?)(?: - .*)?$", re.MULTILINE)
 
 _SPARSE = ("test_sparse_and_hard",)
-_LAYERS = ("test_layers", "test_grouped_heads", "test_positions")
 _ALGORITHM = ("test_algorithms", "-k")
 # What must notice a change of each module, what notices most of them soonest first.
 TESTS: dict[str, tuple[str, ...]] = {
@@ -59,7 +58,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "positions": ("test_positions",),
     "rotary": ("test_positions", "test_relative_positions"),
     "relative_positions": ("test_relative_positions",),
-    "algorithms.dense": _LAYERS,
+    "algorithms.dense": ("test_dense",),
     "algorithms.chunked": ("test_chunked",),
     "algorithms.local": (
         *("test_sparse_algorithms", "-k"),
@@ -70,8 +69,8 @@ TESTS: dict[str, tuple[str, ...]] = {
     "algorithms.low_rank": (*_ALGORITHM, "low"),
     "algorithms.pooled": (*_ALGORITHM, "pools_may or multi-scale or pooled"),
     "algorithms.choices": (*_ALGORITHM, "refused or rows_where or auto"),
-    "multi_head": _LAYERS,
-    "single_head": _LAYERS,
+    "multi_head": ("test_multi_head",),
+    "single_head": ("test_single_head",),
     "grouped_heads": ("test_grouped_heads",),
     "grouped_query": ("test_grouped_heads",),
 }
