@@ -137,6 +137,19 @@ def test_chunks_are_the_dense_attention(name, rows, clash, monkeypatch):
     assert_equal(answers(ours, text, draws()), expected(name), 1e-5)
 
 
+def test_a_batch_may_be_of_one():
+    inputs = [tf.Variable(one[:1]) for one in draws()]
+
+    def ours(*inputs, **options):
+        return chunked_attention(*inputs, rows=ROWS, **options)
+
+    (context, gradients), (whole, others) = (
+        answers(attend, "full", inputs) for attend in (ours, dense())
+    )
+    for one, other in zip([context, *gradients], [whole, *others], strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("text", "clash", "spare"),
     [("full", KEYS, 3), ("full", 10, 0), ("full", 22, 0), ("soft-cap:2", KEYS, 0)],
@@ -221,6 +234,7 @@ def test_chunks_have_as_many_rows_as_fit(monkeypatch):
     rows = chunked._fitting_rows
     assert [rows(HEADS, keys) for keys in (KEYS, KEYS + 1, 2 * KEYS, 16 * KEYS)] == [16, 8, 8, 3]
     assert rows(HEADS, 10**9) == 3
+    assert isinstance(rows(HEADS, KEYS), int)
     assert rows(1, 1) == 512  # The largest power of two among 704.
     assert rows(HEADS, tf.constant(7)) == 128
     taken = []

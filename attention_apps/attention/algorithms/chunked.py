@@ -78,7 +78,7 @@ def _fitting_rows(num_heads: int, num_keys: Any) -> int:
     if not isinstance(num_keys, int):
         return 128
     rows = _PANEL // (num_heads * num_keys)
-    return max(_FEWEST_ROWS, 2 ** max(rows, 1).bit_length() // 2)
+    return max(_FEWEST_ROWS, 2 ** rows.bit_length() // 2)
 
 
 class _Panels:
@@ -176,7 +176,7 @@ class _Panels:
             _, q_grad, k_grad, v_grad, *b_grad = ops.while_loop(
                 lambda chunk, *_: chunk < self.num_chunks,
                 of_chunk,
-                (ops.convert_to_tensor(0, dtype="int32"), *start),
+                (ops.convert_to_tensor(0), *start),
             )
             gradients = (
                 ops.cast(q_grad[: self.num_queries], query.dtype),
