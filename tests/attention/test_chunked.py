@@ -214,7 +214,7 @@ def test_a_traced_call_is_the_eager_one(known):
         for length, one in zip(lengths, inputs, strict=True)
     ]
 
-    @tf.function(input_signature=signature)
+    @tf.function(input_signature=signature, autograph=False)
     def traced(query, key, value):
         with tf.GradientTape() as tape:
             tape.watch((query, key, value))

@@ -132,7 +132,7 @@ def test_blocks_are_traced_with_an_unknown_batch():
             query, key, value, mechanism=parse_mechanism("alibi"), scope=scope, size=SIZE
         )
 
-    traced = tf.function(attend, input_signature=signature)(*inputs)
+    traced = tf.function(attend, input_signature=signature, autograph=False)(*inputs)
     np.testing.assert_allclose(traced, attend(*inputs), atol=1e-6)
     assert attend(*draws("bfloat16")).dtype == "bfloat16"
 
@@ -311,6 +311,6 @@ def test_neighbouring_blocks_are_traced_with_unknown_lengths():
             query, key, value, mechanism=parse_mechanism("alibi"), reach=(2, 0), scope=scope
         )
 
-    traced = tf.function(attend, input_signature=signature)(*inputs)
+    traced = tf.function(attend, input_signature=signature, autograph=False)(*inputs)
     np.testing.assert_allclose(traced, attend(*inputs), atol=1e-6)
     assert attend(*draws("bfloat16")).dtype == "bfloat16"

@@ -227,8 +227,8 @@ class _Panels:
         return emptied(ops.softmax(lowered(scores, mask), axis=-1), mask), slope
 
     def _keys(self, spare: int) -> Any:
-        """Positions of the keys, and for every spare one that of the last."""
-        return ops.pad(self.key_positions, ((0, spare),), constant_values=self.num_keys - 1)
+        """Positions of the keys; those of the spare ones, which have no weight, are 0."""
+        return ops.pad(self.key_positions, ((0, spare),))
 
     def _places(self, rows: Any, spare: int) -> Any:
         """Where the bias of a row and a key stands in the bias by distance, `(rows, key)`."""
