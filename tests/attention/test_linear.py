@@ -47,7 +47,8 @@ def directions():
 
 def by_formula(query, key, value, matrices, mask):
     """Context and weights in float64, of logarithms, so that nothing vanishes."""
-    query, key = SCORINGS["general"].factors(query, key, **matrices)
+    if matrices is not None:
+        query, key = SCORINGS["general"].factors(query, key, **matrices)
     query, key, value = (tf.cast(one, "float64") for one in (query, key, value))
 
     def logarithm(vectors):
@@ -142,10 +143,51 @@ def test_it_is_its_formula_in_context_and_gradients(name, scale):
     assert found[0].dtype == "float32"
 
 
-@pytest.mark.parametrize("name", CALLS)
-def test_its_weights_are_those_of_the_formula(name):
+@pytest.mark.parametrize(("length", "blocks"), [(3, 1), (8, 2), (9, 3)])
+def test_there_are_as_many_blocks_as_positions_fill(length, blocks, monkeypatch):
+    counted = []
+    scan = ops.scan
+
+    def counting(step, start, states):
+        counted.append(states.shape[0])
+        return scan(step, start, states)
+
+    monkeypatch.setattr(ops, "scan", counting)
+    inputs, matrices = draws()
+    inputs = [one[:, :length] for one in inputs]
+    context = linear_attention(
+        *inputs,
+        mechanism=MECHANISM,
+        random_features=directions(),
+        causal=True,
+        score_weights=matrices,
+    )
+    mask = np.tri(length, dtype=bool)[None, None]
+    np.testing.assert_allclose(context, by_formula(*inputs, matrices, mask)[0], atol=1e-5)
+    assert counted == [blocks]
+
+
+def test_keys_far_from_the_origin_do_not_vanish_beside_what_fills_a_block():
+    """Their features are e^-200, but all keys of a block are alike, and what fills it is none."""
+    (query, key, value), _ = draws(scale=0.1)
+    far = 20 * np.ones(DIM, "float32") / np.sqrt(DIM) + key
+    context = linear_attention(
+        query,
+        far,
+        value,
+        mechanism=parse_mechanism("dot"),
+        random_features=directions(),
+        causal=True,
+    )
+    mask = np.tri(LENGTH, dtype=bool)[None, None]
+    np.testing.assert_allclose(context, by_formula(query, far, value, None, mask)[0], atol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "scale"), [*((name, 2.0) for name in CALLS), ("everything", 9.0)])
+def test_its_weights_are_those_of_the_formula(name, scale):
+    """At the larger scale features differ by more than float32 can hold."""
     causal, key_mask, keys = CALLS[name]
-    inputs, matrices = draws(keys, scale=2.0)
+    inputs, matrices = draws(keys, scale=scale)
     mask = masked(causal, key_mask, keys)
     weights = implied_weights(
         *inputs[:2],
@@ -156,7 +198,7 @@ def test_its_weights_are_those_of_the_formula(name):
     )
     assert weights.dtype == "float32"
     expected = by_formula(*inputs, matrices, mask)[1]
-    np.testing.assert_allclose(weights, expected, atol=2e-5)
+    np.testing.assert_allclose(weights, expected, atol=2e-5 if scale < 9 else 2e-3)
     if key_mask is not None:
         assert not np.array(weights)[1].any()
 
