@@ -170,14 +170,17 @@ def test_columns_are_filled_up_with_none():
     touched = np.array([[0, 1, 0, 1], [1, 0, 0, 0], [0, 0, 0, 0]], bool)
     np.testing.assert_array_equal(block_sparse._columns(touched), [[1, 3], [0, -1], [-1, -1]])
     np.testing.assert_array_equal(block_sparse._columns(touched[2:]), [[-1]])
+    wide = np.random.default_rng(0).random((1, 500)) < 0.5
+    np.testing.assert_array_equal(block_sparse._columns(wide)[0], np.flatnonzero(wide))
 
 
-def widths(attend):
-    """How many keys the queries of a call meet at a time."""
+def widths(attend, blocks=None):
+    """How many keys the queries of a call meet at a time, in so many blocks of every example."""
     met = []
 
     def dropout(weights):
         met.append(tuple(weights.shape[1:]))
+        assert blocks is None or weights.shape[0] == BATCH * blocks
         return weights * 0.5
 
     halved = attend(dropout=dropout)
@@ -196,6 +199,21 @@ def test_blocks_are_no_more_than_are_touched():
     assert one_side == [(HEADS, SIZE, 2 * SIZE), (HEADS, SIZE, SIZE)]
     apart = widths(lambda **options: attend(window(1) | global_tokens(1), **options))
     assert apart == [(HEADS, SIZE, 4 * SIZE), (HEADS, SIZE, 2 * SIZE)]
+
+
+def test_blocks_are_filled_up_and_no_more(monkeypatch):
+    lengths = []
+    pad = ops.pad
+
+    def padding(tensor, width):
+        padded = pad(tensor, width)
+        lengths.append(padded.shape[1])
+        return padded
+
+    monkeypatch.setattr(ops, "pad", padding)
+    options = {"mechanism": parse_mechanism("full"), "scope": causal()}
+    block_sparse_attention(*draws(), size=SIZE, **options)
+    assert lengths == 4 * [12]
 
 
 @pytest.mark.parametrize("is_local", [False, True])
@@ -298,7 +316,7 @@ def test_blocks_are_as_long_as_the_window_reaches(reach, smallest, keys, known, 
             *draws(), mechanism=parse_mechanism("full"), reach=reach, scope=scope, **options
         )
 
-    assert widths(attend) == [(HEADS, rows, columns)]
+    assert widths(attend, -(-LENGTH // rows)) == [(HEADS, rows, columns)]
 
 
 def test_neighbouring_blocks_are_traced_with_unknown_lengths():
