@@ -14,6 +14,7 @@ kill, and only what has changed since, in a module or in its tests, is asked aga
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
 import contextlib
 import dataclasses
@@ -42,6 +43,8 @@ EQUIVALENT = "benchmarks/equivalent_mutants.toml"
 # For all tests of a module, on a slow machine, and for one of them.
 _LIMIT_S = 600.0
 _LIMIT_OF_ONE_S = 90.0
+# Fewer changes of a module take less time in forks of their own.
+_WORTH_COLLECTING = 8
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S.*?)(?: - .*)?$", re.MULTILINE)
 
 _SPARSE = ("test_sparse_and_hard",)
@@ -309,6 +312,8 @@ def ask(mutants: Sequence[Mutant], answers: Answers, *, processes: int, root: Pa
         return
     idle: queue.SimpleQueue[_Judge] = queue.SimpleQueue()
     sound: set[tuple[str, ...]] = set()
+    counts = collections.Counter(mutant.module for mutant in waiting)
+    many = {module for module, count in counts.items() if count >= _WORTH_COLLECTING}
 
     def run(mutant: Mutant) -> Outcome:
         judge = idle.get()
@@ -322,7 +327,7 @@ def ask(mutants: Sequence[Mutant], answers: Answers, *, processes: int, root: Pa
         concurrent.futures.ThreadPoolExecutor(processes) as pool,
     ):
         for _ in range(processes):
-            idle.put(stack.enter_context(_Judge(root, sound)))
+            idle.put(stack.enter_context(_Judge(root, sound, many)))
         began = time.monotonic()
         running = {pool.submit(run, mutant): mutant for mutant in waiting}
         try:
@@ -350,12 +355,14 @@ class _Judge(contextlib.ExitStack):
     Args:
         root: of the project.
         sound: what is known to pass without a change; more is added.
+        many: modules with so many changes that it is worth collecting their tests once for all.
     """
 
-    def __init__(self, root: Path, sound: set[tuple[str, ...]]) -> None:
+    def __init__(self, root: Path, sound: set[tuple[str, ...]], many: set[str]) -> None:
         super().__init__()
         self._root = root
         self._sound = sound
+        self._many = many
         self._forked: ForkedTests | None = None
         self._collected: CollectedTests | None = None
         self._module = ""
@@ -368,6 +375,8 @@ class _Judge(contextlib.ExitStack):
         Raises:
             UserError: when a test that fails with the change fails without it too.
         """
+        if mutant.module not in self._many:
+            return self._asked_anew(mutant)
         if mutant.module != self._module:
             self.close()
             self._forked, self._module, self._first = None, mutant.module, []
