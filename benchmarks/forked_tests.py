@@ -23,10 +23,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, ModuleType, TracebackType
+from typing import Any
 
 # What tests import that is slow and is not the project's own.
 _IMPORTED_BEFORE = ("hypothesis", "keras", "pytest", "tensorflow", "tyro")
 _SECONDS_BETWEEN_LOOKS = 0.02
+# Up to the first failure, and saying little.
+FLAGS = (
+    *("-x", "-q", "--no-header", "--tb=short", "-pno:cacheprovider", "-pno:xdist"),
+    *("-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"),
+    "--hypothesis-profile=forked",
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,56 @@ class Outcome:
     said: str
 
 
+class Server:
+    """Another process that answers questions, a line of JSON each.
+
+    Args:
+        root: its working directory.
+        module: whose `serve` it runs.
+        argument: what that is given.
+    """
+
+    def __init__(self, root: Path, module: str, *argument: list[str]) -> None:
+        self._root = root
+        self._program = f"import {module}; {module}.serve(*{argument!r})"
+
+    def start(self) -> None:
+        """Start it, with one thread: several would be asked for by several of these at once."""
+        threads = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+        here = str(Path(__file__).resolve().parents[1])
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", self._program],
+            cwd=self._root,
+            env={**os.environ, **dict.fromkeys(threads, "1"), "PYTHONPATH": here},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # Ctrl-C is for who asks
+        )
+
+    def end(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            assert stream is not None
+            stream.close()
+
+    def ask(self, **question: Any) -> Any:
+        """What it answers.
+
+        Raises:
+            RuntimeError: when the process has ended.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(json.dumps(question), file=self._process.stdin, flush=True)
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError("The process that runs tests has ended.")
+        return json.loads(answer)
+
+
 class ForkedTests:
     """A process that runs tests in forks of itself; a context manager.
 
@@ -52,21 +109,10 @@ class ForkedTests:
     """
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self._server = Server(root, __name__)
 
     def __enter__(self) -> ForkedTests:
-        # One thread: several would be asked for by several of these at once.
-        threads = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-        here = str(Path(__file__).resolve().parents[1])
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", f"import {__name__}; {__name__}.serve()"],
-            cwd=self._root,
-            env={**os.environ, **dict.fromkeys(threads, "1"), "PYTHONPATH": here},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,  # Ctrl-C is for who asks
-        )
+        self._server.start()
         return self
 
     def __exit__(
@@ -75,11 +121,7 @@ class ForkedTests:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            assert stream is not None
-            stream.close()
+        self._server.end()
 
     def run(
         self, tests: Sequence[str], *, changed: dict[str, str] | None = None, limit_s: float
@@ -94,18 +136,13 @@ class ForkedTests:
         Raises:
             RuntimeError: when the process has ended.
         """
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        asked = {"tests": list(tests), "changed": changed or {}, "limit_s": limit_s}
-        print(json.dumps(asked), file=self._process.stdin, flush=True)
-        answer = self._process.stdout.readline()
-        if not answer:
-            raise RuntimeError("The process that runs tests has ended.")
-        return Outcome(**json.loads(answer))
+        return Outcome(
+            **self._server.ask(tests=list(tests), changed=changed or {}, limit_s=limit_s)
+        )
 
 
-def serve() -> None:
-    """Answer what `ForkedTests.run` asks, until the input ends."""
+def import_what_is_slow() -> None:
+    """Import what tests need and is not the project's own, and have examples drawn as always."""
     for name in _IMPORTED_BEFORE:
         importlib.import_module(name)
     from hypothesis import Phase, settings
@@ -118,6 +155,11 @@ def serve() -> None:
         deadline=None,
         phases=(Phase.explicit, Phase.generate),
     )
+
+
+def serve() -> None:
+    """Answer what `ForkedTests.run` asks, until the input ends."""
+    import_what_is_slow()
     # What is never collected is not written to, and so not copied for every fork.
     gc.collect()
     gc.freeze()
@@ -157,9 +199,7 @@ def _be_the_fork(tests: list[str], changed: dict[str, str], output: int) -> None
         sys.meta_path.insert(0, _ChangedSource(changed))
         import pytest
 
-        flags = ["-x", "-q", "--no-header", "--tb=short", "-pno:cacheprovider", "-pno:xdist"]
-        flags += ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"]
-        status = int(pytest.main([*flags, "--hypothesis-profile=forked", *tests]))
+        status = int(pytest.main([*FLAGS, *tests]))
     except BaseException:
         traceback.print_exc()
     finally:

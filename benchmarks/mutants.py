@@ -14,6 +14,7 @@ kill, and only what has changed since, in a module or in its tests, is asked aga
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
 import contextlib
 import dataclasses
@@ -32,18 +33,21 @@ from typing import Any
 
 from attention_apps.running.command import Interrupted, UserError, run_command
 from attention_apps.running.flags import parse
+from benchmarks.collected_tests import CollectedTests
 from benchmarks.forked_tests import ForkedTests, Outcome
 from benchmarks.in_turn import ROOT
 
 PACKAGE = "attention_apps.attention"
 EQUIVALENT = "benchmarks/equivalent_mutants.toml"
 
-# For all tests of a module, on a slow machine.
+# For all tests of a module, on a slow machine, and for one of them.
 _LIMIT_S = 600.0
+_LIMIT_OF_ONE_S = 90.0
+# Fewer changes of a module take less time in forks of their own.
+_WORTH_COLLECTING = 8
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S.*?)(?: - .*)?$", re.MULTILINE)
 
 _SPARSE = ("test_sparse_and_hard",)
-_LAYERS = ("test_layers", "test_grouped_heads", "test_positions")
 _ALGORITHM = ("test_algorithms", "-k")
 # What must notice a change of each module, what notices most of them soonest first.
 TESTS: dict[str, tuple[str, ...]] = {
@@ -57,16 +61,19 @@ TESTS: dict[str, tuple[str, ...]] = {
     "positions": ("test_positions",),
     "rotary": ("test_positions", "test_relative_positions"),
     "relative_positions": ("test_relative_positions",),
-    "algorithms.dense": _LAYERS,
-    "algorithms.chunked": (*_ALGORITHM, "chunk"),
-    "algorithms.local": (*_ALGORITHM, "local"),
-    "algorithms.block_sparse": (*_ALGORITHM, "block"),
-    "algorithms.linear": (*_ALGORITHM, "linear or random_features"),
+    "algorithms.dense": ("test_dense",),
+    "algorithms.chunked": ("test_chunked",),
+    "algorithms.local": (
+        *("test_sparse_algorithms", "-k"),
+        "neighbouring or reaches or noise_is_drawn_for_every_score[True]",
+    ),
+    "algorithms.block_sparse": ("test_sparse_algorithms", "-k", "not neighbouring and not reaches"),
+    "algorithms.linear": ("test_linear",),
     "algorithms.low_rank": (*_ALGORITHM, "low"),
-    "algorithms.pooled": (*_ALGORITHM, "multi-scale or pooled"),
-    "algorithms.choices": (*_ALGORITHM, "auto or refused"),
-    "multi_head": _LAYERS,
-    "single_head": _LAYERS,
+    "algorithms.pooled": (*_ALGORITHM, "pools_may or multi-scale or pooled"),
+    "algorithms.choices": (*_ALGORITHM, "refused or rows_where or auto"),
+    "multi_head": ("test_multi_head",),
+    "single_head": ("test_single_head",),
     "grouped_heads": ("test_grouped_heads",),
     "grouped_query": ("test_grouped_heads",),
 }
@@ -303,30 +310,24 @@ def ask(mutants: Sequence[Mutant], answers: Answers, *, processes: int, root: Pa
     waiting = [mutant for mutant in mutants if answers.noticed(mutant) is None]
     if not waiting:
         return
-    idle: queue.SimpleQueue[ForkedTests] = queue.SimpleQueue()
+    idle: queue.SimpleQueue[_Judge] = queue.SimpleQueue()
     sound: set[tuple[str, ...]] = set()
+    counts = collections.Counter(mutant.module for mutant in waiting)
+    many = {module for module, count in counts.items() if count >= _WORTH_COLLECTING}
 
     def run(mutant: Mutant) -> Outcome:
-        server = idle.get()
+        judge = idle.get()
         try:
-            changed = {f"{PACKAGE}.{mutant.module}": mutant.changed}
-            outcome = server.run(arguments(mutant.module), changed=changed, limit_s=_LIMIT_S)
-            if not outcome.passed:
-                for alone in _blamed(mutant.module, outcome.said) - sound:
-                    whole = server.run(alone, limit_s=_LIMIT_S)
-                    if not whole.passed:
-                        raise UserError(f"{' '.join(alone)} fails without a change:\n{whole.said}")
-                    sound.add(alone)
-            return outcome
+            return judge.outcome(mutant)
         finally:
-            idle.put(server)
+            idle.put(judge)
 
     with (
         contextlib.ExitStack() as stack,
         concurrent.futures.ThreadPoolExecutor(processes) as pool,
     ):
         for _ in range(processes):
-            idle.put(stack.enter_context(ForkedTests(root)))
+            idle.put(stack.enter_context(_Judge(root, sound, many)))
         began = time.monotonic()
         running = {pool.submit(run, mutant): mutant for mutant in waiting}
         try:
@@ -346,6 +347,69 @@ def ask(mutants: Sequence[Mutant], answers: Answers, *, processes: int, root: Pa
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+class _Judge(contextlib.ExitStack):
+    """Runs the tests of one change after the other; a context manager.
+
+    Args:
+        root: of the project.
+        sound: what is known to pass without a change; more is added.
+        many: modules with so many changes that it is worth collecting their tests once for all.
+    """
+
+    def __init__(self, root: Path, sound: set[tuple[str, ...]], many: set[str]) -> None:
+        super().__init__()
+        self._root = root
+        self._sound = sound
+        self._many = many
+        self._forked: ForkedTests | None = None
+        self._collected: CollectedTests | None = None
+        self._module = ""
+        # The tests that noticed something, the last of them first.
+        self._first: list[str] = []
+
+    def outcome(self, mutant: Mutant) -> Outcome:
+        """What the tests of a module say of a change.
+
+        Raises:
+            UserError: when a test that fails with the change fails without it too.
+        """
+        if mutant.module not in self._many:
+            return self._asked_anew(mutant)
+        if mutant.module != self._module:
+            self.close()
+            self._forked, self._module, self._first = None, mutant.module, []
+            self._collected = self.enter_context(
+                CollectedTests(self._root, arguments(mutant.module))
+            )
+        assert self._collected is not None
+        outcome = self._collected.run(
+            f"{PACKAGE}.{mutant.module}",
+            mutant.function,
+            mutant.whole,
+            mutant.changed,
+            first=self._first,
+            limit_s=_LIMIT_OF_ONE_S,
+        )
+        if outcome is None:
+            return self._asked_anew(mutant)
+        self._first = list(dict.fromkeys([*_FAILED.findall(outcome.said), *self._first]))
+        return outcome
+
+    def _asked_anew(self, mutant: Mutant) -> Outcome:
+        """What they say where the change must be there before they are collected."""
+        if self._forked is None:
+            self._forked = self.enter_context(ForkedTests(self._root))
+        changed = {f"{PACKAGE}.{mutant.module}": mutant.changed}
+        outcome = self._forked.run(arguments(mutant.module), changed=changed, limit_s=_LIMIT_S)
+        if not outcome.passed:
+            for alone in _blamed(mutant.module, outcome.said) - self._sound:
+                whole = self._forked.run(alone, limit_s=_LIMIT_S)
+                if not whole.passed:
+                    raise UserError(f"{' '.join(alone)} fails without a change:\n{whole.said}")
+                self._sound.add(alone)
+        return outcome
 
 
 def _blamed(module: str, said: str) -> set[tuple[str, ...]]:

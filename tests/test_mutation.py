@@ -8,6 +8,7 @@ import pytest
 
 from attention_apps.running.command import UserError
 from benchmarks import mutants
+from benchmarks.collected_tests import CollectedTests
 from benchmarks.forked_tests import Outcome
 from benchmarks.in_turn import ROOT
 from benchmarks.mutants import mutants_of, read_equivalents, spread
@@ -71,6 +72,7 @@ def project(tmp_path, monkeypatch):
     (tmp_path / mutants.EQUIVALENT).write_text("mutant = []")
     monkeypatch.setattr(mutants, "TESTS", {"masks": ("test_masks",)})
     monkeypatch.setattr(mutants, "ForkedTests", Pretended)
+    monkeypatch.setattr(mutants, "CollectedTests", Unable)
     Pretended.asked.clear()
     return tmp_path
 
@@ -100,6 +102,23 @@ class Pretended:
         noticed = source.partition("class")[0] != SOURCE.partition("class")[0]
         said = "FAILED tests/attention/test_masks.py::test_it[a b] - assert 1 == 2\n1 failed in 1s"
         return Outcome(passed=not noticed, seconds=0.1, said=said if noticed else "")
+
+
+class Unable:
+    """Stands for the process that has collected tests and can change nothing behind that."""
+
+    def __init__(self, root, tests):
+        assert root.exists()
+        assert tests == ["tests/attention/test_masks.py"]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *how):
+        pass
+
+    def run(self, *change, first, limit_s):
+        return None
 
 
 LISTED = """[[mutant]]
@@ -199,6 +218,33 @@ def test_every_module_that_is_listed_exists():
         assert mutants.path_of(module).is_file()
         for word in mutants.arguments(module):
             assert "/" not in word or (ROOT / word).is_file()
+
+
+@pytest.mark.verify
+def test_a_fork_answers_one_change_after_the_other_and_gives_every_function_back():
+    whole = mutants.path_of("masks").read_text()
+    module = f"{mutants.PACKAGE}.masks"
+    with CollectedTests(ROOT, ["tests/attention/test_masks.py", "-k", "predicate"]) as tests:
+
+        def asked(function, old, new):
+            assert whole.count(old) == 1
+            changed = whole.replace(old, new)
+            return tests.run(module, function, whole, changed, limit_s=300)
+
+        for _ in range(2):
+            nearer = "ops.less(ops.abs(query_positions - key_positions), self.size)"
+            wrong = asked("Window.allowed", nearer, nearer.replace("less", "less_equal"))
+            assert not wrong.passed
+            assert wrong.said.startswith("FAILED tests/attention/test_masks.py::test_a_mask_is_its")
+            # That nobody asks for among these tests.
+            assert asked("Causal.reach", "return None, 0", "return None, 1").passed
+        # A test that fails with the change must pass without it, or nothing is said.
+        hook = "return ops.less_equal(key_positions, query_positions)"
+        spoiled = hook.replace("return", "Causal.allowed = Everything.allowed; return")
+        assert asked("Causal.allowed", hook, spoiled) is None
+        # What ran while tests were collected, and defaults, are not in a function's code.
+        assert asked("causal", "return Causal()", "return Everything()") is None
+        assert asked("Mask.draw", "query_length: int = 12", "query_length: int = 13") is None
 
 
 @pytest.mark.verify

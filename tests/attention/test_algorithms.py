@@ -23,6 +23,7 @@ from attention_apps.attention.algorithms.choices import (
 from attention_apps.attention.algorithms.chunked import _fitting_rows
 from attention_apps.attention.algorithms.dense import dense_attention
 from attention_apps.attention.algorithms.linear import OrthogonalFeatures, linear_attention
+from attention_apps.attention.algorithms.pooled import pooled_attention
 from attention_apps.attention.choosing import Call, choose_algorithm
 from attention_apps.attention.layers import MultiHeadAttention
 from attention_apps.attention.masks import causal as causal_mask
@@ -467,6 +468,36 @@ def test_pooled_heads_are_their_formula(causal):
     assert np.isfinite(numbers(output)).all()
 
 
+@pytest.mark.parametrize("causal", [False, True])
+def test_pools_may_be_of_any_size_and_the_last_one_short(causal):
+    rng = np.random.default_rng(0)
+    factors, num_keys, num_heads, dim = (3, 4), 11, 4, 5
+    query, key, value = rng.normal(size=(3, 2, num_keys, num_heads, dim)).astype("float32")
+    kept = rng.random((2, num_keys)) < 0.6
+    positions = ops.arange(num_keys) if causal else None
+    context, weights = pooled_attention(
+        *(query, key, value),
+        mechanism=Mechanism(),
+        factors=factors,
+        key_mask=kept,
+        query_positions=positions,
+    )
+    for b, h, t in itertools.product(range(2), range(num_heads), range(num_keys)):
+        factor = factors[h % 2]
+        pools = [
+            [s for s in range(first, min(first + factor, num_keys)) if kept[b, s]]
+            for first in range(0, num_keys, factor)
+            if not causal or first + factor - 1 <= t
+        ]
+        expected = np.zeros(num_keys)
+        for pool in filter(None, pools):
+            mass = math.exp(query[b, t, h] @ key[b, pool, h].mean(0) / math.sqrt(dim))
+            expected[pool] = mass / len(pool)
+        expected /= max(expected.sum(), 1e-30)
+        np.testing.assert_allclose(weights[b, h, t], expected, atol=1e-5)
+        np.testing.assert_allclose(context[b, t, h], expected @ value[b, :, h], atol=1e-5)
+
+
 def test_pooled_heads_over_single_keys_are_dense_ones_with_weights_of_their_own():
     texts = ("multi-scale:2+general", "dense+general")
     pooled, dense = (
@@ -583,8 +614,13 @@ def test_auto_takes_the_cheapest_exact_algorithm(text, call, expected):
 def test_sizes_below_one_are_refused_and_one_is_not(choice):
     (name, *_) = choice().get_config()
     assert choice(**{name: 1}).get_config()[name] == 1
-    with pytest.raises(ValueError, match=f"`{name}` of .* Received: 0"):
-        choice(**{name: 0})
+    for wrong in (0, 2.5, True):
+        with pytest.raises(ValueError, match=f"`{name}` of .* Received: {wrong}"):
+            choice(**{name: wrong})
+
+
+def test_chunks_write_their_rows_where_they_have_them():
+    assert [str(Chunked()), str(Chunked(8))] == ["chunked", "chunked:8"]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from attention_apps.attention.blocks import CausalBlock, DecoderBlock
+from attention_apps.attention.grouped_heads import shared_out
 from attention_apps.attention.layers import Attention, GroupedQueryAttention, MultiHeadAttention
 from attention_apps.attention.mechanism import Mechanism, parse_mechanism
 from attention_apps.attention.stepwise import StepwiseAttention
@@ -186,6 +187,12 @@ def test_a_decoder_block_shares_heads_in_both_its_attentions():
 def test_heads_that_cannot_be_shared_out_are_refused(heads):
     with pytest.raises(ValueError, match=r"num_.*Received: num_"):
         GroupedQueryAttention(4, *heads)
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 3, 4), (2, 5, 6, 3, 4)])
+def test_heads_that_are_not_shared_are_given_back_as_they_are(shape):
+    tensor = tf.zeros(shape)
+    assert shared_out(tensor, 3) is tensor
 
 
 def test_what_has_no_heads_takes_no_groups():

@@ -70,7 +70,7 @@ def block_sparse_attention(
     num_blocks = len(touched)
     padding = ((0, 0), (0, num_blocks * size - length), (0, 0), (0, 0))
     query, key, value = (ops.pad(tensor, padding) for tensor in (query, key, value))
-    kept = ops.ones((batch, length), dtype="bool") if key_mask is None else key_mask
+    kept = ops.ones((batch, length)) if key_mask is None else key_mask
     kept = ops.pad(ops.cast(kept, "bool"), padding[:2])
     places = np.arange(num_blocks * size).reshape(num_blocks, size)
 
@@ -113,7 +113,7 @@ def block_sparse_attention(
         if len(rows):
             parts.append(attend(rows, _columns(touched[rows])))
             order.extend(rows)
-    context = ops.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
+    context = ops.concatenate(parts, axis=1)
     context = ops.take(context, np.argsort(order), axis=1)
     return ops.reshape(context, (batch, -1, *context.shape[3:]))[:, :length]
 

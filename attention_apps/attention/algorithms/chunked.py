@@ -67,7 +67,7 @@ def chunked_attention(
     position, bias = mechanism.position, None
     if position is not None and position.adds_bias:
         # By distance, from the last query and the first key to the first query and the last key.
-        distances = ops.arange(num_queries + num_keys - 1, dtype="int32") - (num_keys - 1)
+        distances = ops.arange(num_queries + num_keys - 1) - (num_keys - 1)
         bias = position.bias(query, distances[None], query.shape[2], **(position_weights or {}))
         bias = ops.reshape(bias, (query.shape[2], -1))
     panels = _Panels(rows, scope, key_mask, mechanism.soft_cap, (num_queries, num_keys))
@@ -78,7 +78,7 @@ def _fitting_rows(num_heads: int, num_keys: Any) -> int:
     if not isinstance(num_keys, int):
         return 128
     rows = _PANEL // (num_heads * num_keys)
-    return max(_FEWEST_ROWS, 2 ** max(rows, 1).bit_length() // 2)
+    return max(_FEWEST_ROWS, 2 ** rows.bit_length() // 2)
 
 
 class _Panels:
@@ -122,12 +122,12 @@ class _Panels:
                 return context, context
 
             like = ops.zeros((self.rows, query.shape[2], value.shape[-1]), dtype=value.dtype)
-            _, chunks = ops.scan(of_chunk, like, ops.arange(self.num_chunks, dtype="int32"))
+            _, chunks = ops.scan(of_chunk, like, ops.arange(self.num_chunks))
             context = self._joined(chunks)
             return context, context
 
         like = ops.zeros((self.num_queries, query.shape[2], value.shape[-1]), dtype=value.dtype)
-        return ops.scan(of_example, like, ops.arange(ops.shape(query)[0], dtype="int32"))[1]
+        return ops.scan(of_example, like, ops.arange(ops.shape(query)[0]))[1]
 
     def _backward(
         self, query: Any, key: Any, value: Any, bias: Any, context: Any, upstream: Any
@@ -176,7 +176,7 @@ class _Panels:
             _, q_grad, k_grad, v_grad, *b_grad = ops.while_loop(
                 lambda chunk, *_: chunk < self.num_chunks,
                 of_chunk,
-                (ops.convert_to_tensor(0, dtype="int32"), *start),
+                (ops.convert_to_tensor(0), *start),
             )
             gradients = (
                 ops.cast(q_grad[: self.num_queries], query.dtype),
@@ -188,7 +188,7 @@ class _Panels:
 
         like = tuple(ops.zeros_like(tensor[0]) for tensor in (query, key, value))
         like = (*like, *(ops.zeros_like(part) for part in bias))
-        _, gradients = ops.scan(of_example, like, ops.arange(ops.shape(query)[0], dtype="int32"))
+        _, gradients = ops.scan(of_example, like, ops.arange(ops.shape(query)[0]))
         return (*gradients[:3], *(ops.sum(part, axis=0) for part in gradients[3:]))
 
     def _weights(
@@ -207,7 +207,7 @@ class _Panels:
         if self.cap is not None:
             scores = soft_cap(scores, self.cap)
             slope = 1.0 - ops.square(scores / self.cap)
-        rows = chunk * self.rows + ops.arange(self.rows, dtype="int32")
+        rows = chunk * self.rows + ops.arange(self.rows)
         if bias:
             places = self._places(rows, spare)
             scores = scores + ops.take(ops.cast(bias[0], scores.dtype), places, axis=1)
@@ -219,7 +219,7 @@ class _Panels:
             kept = ops.pad(self.key_mask[example], ((0, spare),))[None, None]
             mask = kept if mask is None else ops.logical_and(mask, kept)
         if spare and self.key_mask is None:
-            there = ops.arange(self.num_keys + spare, dtype="int32") < self.num_keys
+            there = ops.arange(self.num_keys + spare) < self.num_keys
             if mask is None:
                 scores = scores + ops.where(there, 0.0, LOWEST)
             else:
@@ -227,8 +227,8 @@ class _Panels:
         return emptied(ops.softmax(lowered(scores, mask), axis=-1), mask), slope
 
     def _keys(self, spare: int) -> Any:
-        """Positions of the keys, and for every spare one that of the last."""
-        return ops.pad(self.key_positions, ((0, spare),), constant_values=self.num_keys - 1)
+        """Positions of the keys; those of the spare ones, which have no weight, are 0."""
+        return ops.pad(self.key_positions, ((0, spare),))
 
     def _places(self, rows: Any, spare: int) -> Any:
         """Where the bias of a row and a key stands in the bias by distance, `(rows, key)`."""
@@ -237,7 +237,7 @@ class _Panels:
 
     def _by_distance(self, by_score: Any, chunk: Any, spare: int) -> Any:
         """Sum gradients `(heads, rows, key)` of scores to those of the bias `(heads, distance)`."""
-        rows = chunk * self.rows + ops.arange(self.rows, dtype="int32")
+        rows = chunk * self.rows + ops.arange(self.rows)
         flat = ops.reshape(ops.transpose(by_score, (1, 2, 0)), (-1, by_score.shape[0]))
         places = ops.reshape(self._places(rows, spare), (-1,))
         sums = ops.segment_sum(flat, places, num_segments=self.num_queries + self.num_keys - 1)

@@ -201,7 +201,7 @@ def _causal_sums(query_logs: Any, key_logs: Any, value: Any) -> Any:
     features = _stable(query_blocks + new)
     earlier = before * ops.exp(before_top - new[:, :, 0])[..., None]
     products = ops.einsum("nbqhm,nbkhm->nbhqk", features, ops.exp(key_blocks - new))
-    places = ops.arange(_BLOCK, dtype="int32")
+    places = ops.arange(_BLOCK)
     products = ops.where(places[None] <= places[:, None], products, 0.0)
     summed = ops.einsum("nbqhm,nbhmd->nbqhd", features, earlier) + ops.einsum(
         "nbhqk,nbkhd->nbqhd", products, value_blocks

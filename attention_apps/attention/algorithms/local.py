@@ -76,9 +76,9 @@ def local_attention(
             cut = ops.concatenate(views, axis=2)
         return ops.reshape(cut, (-1, width if neighbours else size, *rest))
 
-    starts = ops.arange(num_blocks, dtype="int32")[:, None] * size
-    query_positions = starts + ops.arange(size, dtype="int32")
-    key_positions = starts + ops.arange(width, dtype="int32") - before * size
+    starts = ops.arange(num_blocks)[:, None] * size
+    query_positions = starts + ops.arange(size)
+    key_positions = starts + ops.arange(width) - before * size
     real = ops.logical_and(key_positions >= 0, key_positions < length)[None, :, None]
     mask = real
     if scope is not None:

@@ -29,7 +29,7 @@ def low_rank_attention(
     mechanism: Mechanism,
     sequence_projection: Any,
     key_mask: Any = None,
-    wanted: bool = True,
+    wanted: bool,
     score_weights: dict[str, Any] | None = None,
     dropout: Callable[[Any], Any] | None = None,
     noise: Callable[[Any], Any] | None = None,
@@ -73,13 +73,13 @@ def low_rank_attention(
     projection = projection[None]
     kept = ops.ones((ops.shape(key)[0], num_keys)) if key_mask is None else key_mask
     kept = ops.cast(kept, "bool")
+    # Where all keys are masked, values mix to 0: whatever the weights, nothing is attended to.
     projection = ops.where(kept[:, None], projection, ops.zeros_like(projection))
     context, weights = dense_attention(
         query,
         ops.einsum("brk,bkhd->brhd", projection, key),
         ops.einsum("brk,bkhd->brhd", projection, value),
         mechanism=mechanism,
-        mask=ops.any(kept, axis=-1)[:, None, None, None],
         score_weights=score_weights,
         dropout=dropout,
         noise=noise,
