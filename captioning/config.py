@@ -78,6 +78,9 @@ class Config:
     """Attention of words to regions: a scoring, such as additive, general, scaled_dot or cosine."""
     word_asks: bool = field(default=True, metadata={"before": False})
     """LSTMs: let the word before the one that is predicted take part in where to look."""
+    input_feeding: bool = field(default=True, metadata={"before": True})
+    """LSTMs: let what was attended to enter the state. Without it a word can only say of the
+    picture what its own step looks at."""
     dropout_rate: float = 0.3
     """Share dropped of regions, embeddings and of what predicts a word, in training."""
     word_dropout: float = 0.0
@@ -245,6 +248,12 @@ class Config:
             raise ValueError(
                 "--dim must be a multiple of --num-heads. "
                 f"Received: --dim {self.dim} --num-heads {self.num_heads}"
+            )
+        if not self.input_feeding and (self.decoder == "transformer" or not self.word_asks):
+            raise ValueError(
+                "--no-input-feeding is of LSTMs, whose state then reads each word before it looks. "
+                f"Received: --decoder {self.decoder}"
+                f"{'' if self.word_asks else ' --no-word-asks'}. Leave one out"
             )
         if self.decoder == "transformer" and self.collage_share:
             raise ValueError(

@@ -39,14 +39,24 @@ class SoftDecoder(keras.layers.Layer):
     word before the one that is predicted: without `Q`, as in the paper, where to look is decided
     without knowing which word was just said.
 
+    Such an LSTM may look at an object early and name it from memory, and where it looks while it
+    says a word is then another matter. Without input feeding the state remembers words alone,
+    and what a word says of the picture can only come from where its own step looks:
+
+        h_t = lstm(y_t, h_{t-1}),  weights_t = attend(h_t)
+        c_t = sigmoid(G h_t) * (weights_t . regions)
+
     Args:
         dim: size of regions, states and outputs.
         cross_attention: attention to the regions, as a flag names it.
-        word_asks: whether there is a `Q`.
+        word_asks: whether there is a `Q`; without input feeding the state has read the word anyway.
+        input_feeding: whether what was attended to enters the state, which begins as the mean of
+            the regions; if not, it begins empty.
         dropout_rate: share dropped of outputs in training.
         **kwargs: Keras's layer arguments.
 
-    Reference: Xu et al. 2015, "Show, Attend and Tell".
+    Reference: Xu et al. 2015, "Show, Attend and Tell"; without input feeding Lu et al. 2017,
+    "Knowing When to Look", the spatial attention of section 2.2.
     """
 
     def __init__(
@@ -55,12 +65,14 @@ class SoftDecoder(keras.layers.Layer):
         dim: int,
         cross_attention: str = "additive",
         word_asks: bool = True,
+        input_feeding: bool = True,
         dropout_rate: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.dim = dim
         self.word_asks = word_asks
+        self.input_feeding = input_feeding
         mechanism: Mechanism = parse_mechanism(cross_attention)
         dtype = self.dtype_policy
         self.cross_attention = StepwiseAttention(
@@ -77,10 +89,11 @@ class SoftDecoder(keras.layers.Layer):
         """Create the weights."""
         size, dim = embedded_shape[-1], self.dim
         self.cross_attention.build((None, None, dim), regions_shape)
-        if self.word_asks:
-            self.query.build((None, size))
-        self.cell.build((None, size + dim))
-        self.start.build((None, dim))
+        self.cell.build((None, size + (dim if self.input_feeding else 0)))
+        if self.input_feeding:
+            self.start.build((None, dim))
+            if self.word_asks:
+                self.query.build((None, size))
         self.gate.build((None, dim))
         self.combine.build((None, None, 2 * dim + size))
         self.built = True
@@ -88,7 +101,7 @@ class SoftDecoder(keras.layers.Layer):
     def begin(
         self, regions: Any, key_mask: Any, max_length: int = 0, num_captions: int = 1
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Prepare the first step: states from the mean of the regions.
+        """Prepare the first step: states from the mean of the regions, or empty ones.
 
         Args:
             regions: `(photos, cells, dim)`.
@@ -102,10 +115,10 @@ class SoftDecoder(keras.layers.Layer):
         """
         shape = ops.shape(regions)
         projected = self.cross_attention.project(regions, key_mask)
-        count = ops.maximum(ops.sum(ops.cast(key_mask, "float32"), axis=1, keepdims=True), 1.0)
-        total = ops.sum(ops.cast(projected["value"], "float32"), axis=1)
-        mean = ops.cast(total / count, self.compute_dtype)
-        hidden, cell = ops.split(self.start(mean), 2, axis=-1)
+        if self.input_feeding:
+            hidden, cell = self._gist(projected, key_mask)
+        else:
+            hidden = cell = ops.zeros((shape[0], self.dim), dtype=self.compute_dtype)
         rows = [ops.repeat(x, num_captions, axis=0) for x in (hidden, cell)]
         state = {
             "hidden": rows[0],
@@ -114,6 +127,13 @@ class SoftDecoder(keras.layers.Layer):
             "weights": ops.zeros((shape[0] * num_captions, shape[1]), dtype="float32"),
         }
         return state, projected
+
+    def _gist(self, projected: dict[str, Any], key_mask: Any) -> tuple[Any, Any]:
+        """The two states, each `(photos, dim)`, that the mean of the regions gives."""
+        count = ops.maximum(ops.sum(ops.cast(key_mask, "float32"), axis=1, keepdims=True), 1.0)
+        total = ops.sum(ops.cast(projected["value"], "float32"), axis=1)
+        mean = ops.cast(total / count, self.compute_dtype)
+        return tuple(ops.split(self.start(mean), 2, axis=-1))
 
     def advance(self, state: dict[str, Any], embedded: Any, projected: dict[str, Any]) -> Any:
         """One step.
@@ -126,13 +146,20 @@ class SoftDecoder(keras.layers.Layer):
         Returns:
             The state after the step.
         """
-        attended, weights = self._attend(state["hidden"], embedded, projected)
-        return self._read(state, embedded, attended, weights)
+        state, query = self._ask(state, embedded)
+        return self._read(state, embedded, *self._attend(query, projected))
 
-    def _attend(self, hidden: Any, embedded: Any, projected: dict[str, Any]) -> tuple[Any, Any]:
+    def _ask(self, state: dict[str, Any], embedded: Any) -> tuple[dict[str, Any], Any]:
+        """The state that looks, and its query `(rows, dim)`."""
+        hidden = state["hidden"]
+        if self.input_feeding:
+            return state, hidden + self.query(embedded) if self.word_asks else hidden
+        _, (hidden, cell) = self.cell(embedded, [hidden, state["cell"]])
+        return {**state, "hidden": hidden, "cell": cell}, hidden
+
+    def _attend(self, query: Any, projected: dict[str, Any]) -> tuple[Any, Any]:
         """Context `(rows, dim)` and weights `(rows, cells)`; rows of one photo share its keys."""
         photos = ops.shape(projected["value"])[0]
-        query = hidden + self.query(embedded) if self.word_asks else hidden
         queries = ops.reshape(query, (photos, -1, self.dim))
         context, weights = self.cross_attention.attend(queries, projected)
         cells = ops.shape(weights)[-1]
@@ -142,8 +169,10 @@ class SoftDecoder(keras.layers.Layer):
         self, state: dict[str, Any], embedded: Any, attended: Any, weights: Any
     ) -> dict[str, Any]:
         context = self.gate(state["hidden"]) * attended
-        joined = ops.concatenate([embedded, context], axis=-1)
-        _, (hidden, cell) = self.cell(joined, [state["hidden"], state["cell"]])
+        hidden, cell = state["hidden"], state["cell"]
+        if self.input_feeding:
+            joined = ops.concatenate([embedded, context], axis=-1)
+            _, (hidden, cell) = self.cell(joined, [hidden, cell])
         return {"hidden": hidden, "cell": cell, "context": context, "weights": weights}
 
     def _outputs(self, state: dict[str, Any], embedded: Any, training: bool | None) -> Any:
@@ -226,7 +255,8 @@ class HardDecoder(SoftDecoder):
             embedded, projected: as `SoftDecoder.advance`.
             noise: `(rows, cells)` from a Gumbel distribution; +inf everywhere in a row means soft.
         """
-        _, weights = self._attend(state["hidden"], embedded, projected)
+        state, query = self._ask(state, embedded)
+        _, weights = self._attend(query, projected)
         if noise is None:
             looked = _one_hot(weights)
         else:

@@ -38,6 +38,7 @@ _FIELDS = (
     "decoder_attention",
     "cross_attention",
     "word_asks",
+    "input_feeding",
     "dropout_rate",
     "word_dropout",
     "max_length",
@@ -345,6 +346,7 @@ def _decoder(settings: dict[str, Any], dtype: Any) -> Any:
         )
     # A model of a version that knew no such thing has none.
     shared["word_asks"] = settings.get("word_asks", False)
+    shared["input_feeding"] = settings.get("input_feeding", True)
     if settings["decoder"] == "hard":
         return HardDecoder(
             estimator=settings["hard_estimator"], soft_share=settings["hard_soft_share"], **shared

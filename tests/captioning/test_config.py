@@ -19,6 +19,8 @@ from captioning.config import Config
         ({"encoder": "mobilenet_v2", "image_size": 80}, "multiple of 32"),
         ({"decoder": "transformer", "dim": 30, "num_heads": 4}, "multiple of --num-heads"),
         ({"encoder": "mobilenet_v2", "flips": True}, "Add --fine-tune"),
+        ({"input_feeding": False, "decoder": "transformer"}, "is of LSTMs.*transformer"),
+        ({"input_feeding": False, "word_asks": False}, "soft --no-word-asks. Leave one out"),
     ],
 )
 def test_refused(flags, told):

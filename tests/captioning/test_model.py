@@ -17,8 +17,10 @@ DECODERS = {
     "soft, of the paper": {"word_asks": False},
     "soft, scaled dot product": {"cross_attention": "scaled_dot"},
     "soft, beside others": {"collage_share": 0.5},
+    "soft, without input feeding": {"input_feeding": False},
     "hard, reinforce": {"decoder": "hard"},
     "hard, straight through": {"decoder": "hard", "hard_estimator": "straight_through"},
+    "hard, without input feeding": {"decoder": "hard", "input_feeding": False},
     "transformer": {
         "decoder": "transformer",
         "cross_attention": "full",
@@ -109,6 +111,25 @@ def test_one_step_changes_every_weight(config):
         and not (variable.path.endswith("key/bias"))
     ]
     assert same == []
+
+
+@pytest.mark.parametrize("decoder", ["soft", "hard"])
+@pytest.mark.parametrize("input_feeding", [True, False])
+def test_without_input_feeding_nothing_seen_is_remembered(decoder, input_feeding):
+    config = replace(TINY, image_size=32, decoder=decoder, input_feeding=input_feeding)
+    model = build_model(config, WORDS)
+    inputs, _, _ = batch(photos=2, captions=1)
+    pictures = [{"pixels": inputs["pixels"][row : row + 1]} for row in range(2)]
+    (state, shown), (other, _) = (model.begin(one, 5) for one in pictures)
+    for place in range(3):
+        word = inputs["previous"][:1, 0, place]
+        _, state, weights = model.step(state, word, shown)
+        _, other, of_other = model.step(other, word, model.begin(pictures[1], 5)[1])
+        assert not np.array_equal(weights, of_other)
+    # The same word is asked of the same picture, behind the same words, after another picture.
+    word = inputs["previous"][:1, 0, 3]
+    logits, of_other = (model.step(one, word, shown)[0] for one in (state, other))
+    assert np.array_equal(logits, of_other) is not input_feeding
 
 
 def test_padding_has_no_part_in_the_loss(config):
