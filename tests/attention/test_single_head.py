@@ -163,6 +163,9 @@ def test_a_mask_of_keys_alone_may_be_given_to_the_scores():
     )
     np.testing.assert_array_equal(one[1], other[1])
     np.testing.assert_array_equal(np.array(one[1]) > 0, np.repeat(KEY_MASK[:, None], QUERIES, 1))
+    # Nothing is dropped where nobody speaks of training.
+    dropping = Attention(dropout=0.5)._apply_scores(scores, VALUE, scores_mask=KEY_MASK)
+    np.testing.assert_array_equal(dropping[0], one[0])
     pairs = RNG.random((BATCH, QUERIES, KEYS)) < 0.7
     weights = layer._apply_scores(scores, VALUE, scores_mask=pairs)[1]
     np.testing.assert_array_equal(np.array(weights) > 0, pairs)
