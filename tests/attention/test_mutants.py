@@ -133,8 +133,8 @@ MUTANTS = {
     ),
     "keys behind a block are left out": (
         "algorithms.local",
-        'key_positions = starts + ops.arange(width, dtype="int32") - before * size',
-        'key_positions = starts + ops.arange(width, dtype="int32")',
+        "key_positions = starts + ops.arange(width) - before * size",
+        "key_positions = starts + ops.arange(width)",
     ),
     "blocks come back in the wrong order": (
         "algorithms.block_sparse",
