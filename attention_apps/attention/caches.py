@@ -33,10 +33,16 @@ def empty_cache(
     Returns:
         Zeros `(batch, heads, slots, dim)` by name.
     """
-    grows = growing and keras.backend.backend() == "tensorflow" and not _is_eager()
-    shape = (batch_size, num_heads, 0 if grows else slots)
-    cache = {name: ops.zeros((*shape, dim), dtype=dtype) for name, dim in dims.items()}
-    return {name: _of_unknown_length(tensor) for name, tensor in cache.items()} if grows else cache
+    shape = (batch_size, num_heads, slots)
+    if growing and keras.backend.backend() == "tensorflow":
+        from attention_apps.attention import tensorflow_graphs as graphs
+
+        if graphs.is_traced():
+            of_none = {
+                name: ops.zeros((*shape[:2], 0, dim), dtype=dtype) for name, dim in dims.items()
+            }
+            return {name: graphs.of_unknown_length(tensor) for name, tensor in of_none.items()}
+    return {name: ops.zeros((*shape, dim), dtype=dtype) for name, dim in dims.items()}
 
 
 def with_position(cache: Cache, new: Cache, position: Any) -> tuple[Cache, Any, Any]:
@@ -64,17 +70,3 @@ def with_position(cache: Cache, new: Cache, position: Any) -> tuple[Cache, Any, 
     # Slots are written in turn: this is the newest position that can stand in each.
     positions = position - (position - ops.arange(slots, dtype="int32")) % slots
     return written, positions, positions >= 0
-
-
-def _is_eager() -> bool:
-    import tensorflow as tf
-
-    return tf.executing_eagerly()
-
-
-def _of_unknown_length(tensor: Any) -> Any:
-    """The same tensor, of which a loop is told that its number of slots may change."""
-    import tensorflow as tf
-
-    rows, heads, _, dim = tensor.shape
-    return tf.compat.v1.placeholder_with_default(tensor, (rows, heads, None, dim))

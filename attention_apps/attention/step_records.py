@@ -30,13 +30,9 @@ class StepRecord:
         """The state of a loop that has recorded nothing: one tensor."""
         if not self._is_list:
             return ops.zeros((self._num_steps, *self._shape), dtype=self._dtype)
-        import tensorflow as tf
+        from attention_apps.attention.tensorflow_graphs import empty_list
 
-        return tf.raw_ops.TensorListReserve(
-            element_shape=self._element_shape(),
-            num_elements=self._num_steps,
-            element_dtype=self._dtype,
-        )
+        return empty_list(self._num_steps, self._element_shape(), self._dtype)
 
     def written(self, state: Any, step: Any, tensor: Any) -> Any:
         """The state with what a step handed out.
@@ -48,22 +44,17 @@ class StepRecord:
         """
         if not self._is_list:
             return ops.slice_update(state, (step,) + (0,) * len(self._shape), tensor[None])
-        import tensorflow as tf
+        from attention_apps.attention.tensorflow_graphs import with_element
 
-        return tf.raw_ops.TensorListSetItem(input_handle=state, index=step, item=tensor)
+        return with_element(state, step, tensor)
 
     def stacked(self, state: Any) -> Any:
         """All steps, `(num_steps, ...)`; zeros where none was recorded."""
         if not self._is_list:
             return state
-        import tensorflow as tf
+        from attention_apps.attention.tensorflow_graphs import stacked
 
-        return tf.raw_ops.TensorListStack(
-            input_handle=state,
-            element_shape=self._element_shape(),
-            element_dtype=self._dtype,
-            num_elements=self._num_steps,
-        )
+        return stacked(state, self._num_steps, self._element_shape(), self._dtype)
 
     def _element_shape(self) -> Any:
         return ops.stack([ops.cast(size, "int32") for size in self._shape])
