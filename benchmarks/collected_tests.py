@@ -23,7 +23,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import CodeType, FrameType, FunctionType, TracebackType
+from types import CodeType, FrameType, FunctionType
 from typing import IO, Any
 
 import pytest
@@ -32,8 +32,8 @@ from _pytest.runner import runtestprotocol
 from benchmarks.forked_tests import FLAGS, Outcome, Server, import_what_is_slow
 
 
-class CollectedTests:
-    """A process that has collected tests and runs them in forks of itself; a context manager.
+class CollectedTests(Server):
+    """A process that has collected tests and runs them in forks of itself.
 
     Args:
         root: folder of the project whose tests run.
@@ -41,19 +41,7 @@ class CollectedTests:
     """
 
     def __init__(self, root: Path, tests: Sequence[str]) -> None:
-        self._server = Server(root, __name__, list(tests))
-
-    def __enter__(self) -> CollectedTests:
-        self._server.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.end()
+        super().__init__(root, __name__, list(tests))
 
     def run(
         self,
@@ -82,7 +70,7 @@ class CollectedTests:
         Raises:
             RuntimeError: when the process has ended.
         """
-        answer = self._server.ask(
+        answer = self.ask(
             module=module,
             function=function,
             whole=whole,

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, ModuleType, TracebackType
-from typing import Any
+from typing import Any, Self
 
 # What tests import that is slow and is not the project's own.
 _IMPORTED_BEFORE = ("hypothesis", "keras", "pytest", "tensorflow", "tyro")
@@ -52,7 +52,7 @@ class Outcome:
 
 
 class Server:
-    """Another process that answers questions, a line of JSON each.
+    """Another process that answers questions, a line of JSON each; a context manager.
 
     Args:
         root: its working directory.
@@ -64,8 +64,8 @@ class Server:
         self._root = root
         self._program = f"import {module}; {module}.serve(*{argument!r})"
 
-    def start(self) -> None:
-        """Start it, with one thread: several would be asked for by several of these at once."""
+    def __enter__(self) -> Self:
+        # One thread: several would be asked for by several of these at once.
         threads = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
         here = str(Path(__file__).resolve().parents[1])
         self._process = subprocess.Popen(
@@ -77,9 +77,14 @@ class Server:
             text=True,
             start_new_session=True,  # Ctrl-C is for who asks
         )
+        return self
 
-    def end(self) -> None:
-        """End it."""
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._process.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
@@ -101,27 +106,15 @@ class Server:
         return json.loads(answer)
 
 
-class ForkedTests:
-    """A process that runs tests in forks of itself; a context manager.
+class ForkedTests(Server):
+    """A process that runs tests in forks of itself.
 
     Args:
         root: folder of the project whose tests run.
     """
 
     def __init__(self, root: Path) -> None:
-        self._server = Server(root, __name__)
-
-    def __enter__(self) -> ForkedTests:
-        self._server.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.end()
+        super().__init__(root, __name__)
 
     def run(
         self, tests: Sequence[str], *, changed: dict[str, str] | None = None, limit_s: float
@@ -136,9 +129,7 @@ class ForkedTests:
         Raises:
             RuntimeError: when the process has ended.
         """
-        return Outcome(
-            **self._server.ask(tests=list(tests), changed=changed or {}, limit_s=limit_s)
-        )
+        return Outcome(**self.ask(tests=list(tests), changed=changed or {}, limit_s=limit_s))
 
 
 def import_what_is_slow() -> None:
