@@ -175,8 +175,7 @@ class CachedSteps:
             shared.update(learned["algorithm_weights"])
             key_mask = None if is_filled is None else is_filled[None]
             context = linear_attention(query, key, value, key_mask=key_mask, **shared)
-            mask = None if key_mask is None else key_mask[:, None, None]
-            weights = implied_weights(query, key, mask=mask, **shared)
+            weights = implied_weights(query, key, key_mask=key_mask, **shared)
         else:
             raise ValueError(
                 "Low-rank attention mixes keys of all positions and cannot leave out the future: "

@@ -263,11 +263,10 @@ def run_algorithm(
         )
     elif isinstance(algorithm, Linear):
         features = {**scored, **weights["algorithm_weights"]}
-        context = linear_attention(
-            query, key, value, causal=call.causal, key_mask=call.key_mask, **features
-        )
+        features |= {"causal": call.causal, "key_mask": call.key_mask}
+        context = linear_attention(query, key, value, **features)
         if wanted:
-            found = implied_weights(query, key, mask=_matrix(call, masks, query, key), **features)
+            found = implied_weights(query, key, **features)
     elif isinstance(algorithm, Chunked):
         context = chunked_attention(
             query, key, value, scope=masks, key_mask=call.key_mask, rows=algorithm.rows, **placed

@@ -183,19 +183,57 @@ def test_keys_far_from_the_origin_do_not_vanish_beside_what_fills_a_block():
     np.testing.assert_allclose(context, by_formula(query, far, value, None, mask)[0], atol=1e-4)
 
 
+@pytest.mark.parametrize("length_of_keys", [1.0, 16.0, 45.0])
+def test_a_later_key_does_not_move_earlier_contexts(length_of_keys):
+    """The later key's features may be e^1000 of the others': nothing may be measured by it."""
+    rng = np.random.default_rng(1)
+    query, key, value = (rng.normal(size=(1, LENGTH, 1, DIM)).astype("float32") for _ in range(3))
+    key *= length_of_keys / np.linalg.norm(key, axis=-1, keepdims=True)
+    contexts = []
+    for place in range(1, LENGTH):
+        last = key.copy()
+        last[:, place] = 0.0
+        contexts = [
+            linear_attention(
+                query,
+                keys,
+                value,
+                mechanism=parse_mechanism("dot"),
+                random_features=directions(),
+                causal=True,
+            )
+            for keys in (key, last)
+        ]
+        np.testing.assert_array_equal(contexts[0][:, :place], contexts[1][:, :place])
+        mask = np.tri(LENGTH, dtype=bool)[None, None]
+        expected, shares = by_formula(query, last, value, None, mask)
+        np.testing.assert_allclose(contexts[1], expected, atol=1e-3)
+        weights = implied_weights(
+            query,
+            last,
+            mechanism=parse_mechanism("dot"),
+            random_features=directions(),
+            causal=True,
+        )
+        np.testing.assert_allclose(weights, shares, atol=1e-3)
+
+
 @pytest.mark.parametrize(("name", "scale"), [*((name, 2.0) for name in CALLS), ("everything", 9.0)])
 def test_its_weights_are_those_of_the_formula(name, scale):
     """At the larger scale features differ by more than float32 can hold."""
     causal, key_mask, keys = CALLS[name]
     inputs, matrices = draws(keys, scale=scale)
-    mask = masked(causal, key_mask, keys)
+    options = {"causal": True} if causal else {}
+    if key_mask is not None:
+        options["key_mask"] = key_mask.astype("float32")
     weights = implied_weights(
         *inputs[:2],
         mechanism=MECHANISM,
         random_features=directions(),
-        mask=None if name in ("everything", "keys of another length") else mask.astype("float32"),
         score_weights=matrices,
+        **options,
     )
+    mask = masked(causal, key_mask, keys)
     assert weights.dtype == "float32"
     expected = by_formula(*inputs, matrices, mask)[1]
     np.testing.assert_allclose(weights, expected, atol=2e-5 if scale < 9 else 2e-3)

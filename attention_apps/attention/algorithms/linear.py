@@ -14,8 +14,10 @@ from attention_apps.attention.scoring import SCORINGS, WeightSpec
 if TYPE_CHECKING:
     from attention_apps.attention.mechanism import Mechanism
 
-# Positions that the causal form takes at once.
+# Positions that the causal form takes at once, a power of two.
 _BLOCK = 64
+# Stands for the logarithm of nothing, where differences of it have to be numbers.
+_LOWEST = -1e30
 
 
 class OrthogonalFeatures(keras.initializers.Initializer):
@@ -63,7 +65,8 @@ def linear_attention(
 
     `f(x)_i = exp(w_i.x - |x|^2 / 2)` with random directions w. Time grows with
     `length x features x dim`. The causal form walks over blocks of 64 positions in a loop of the
-    graph and keeps one `features x dim` state a block. The error falls with the square root of
+    graph, keeps one `features x dim` state a block, and halves the blocks until nothing is
+    measured by a later key. The error falls with the square root of
     the number of features, and grows with the exponential of the lengths of queries and keys.
 
     Args:
@@ -84,8 +87,7 @@ def linear_attention(
     """
     query_logs, key_logs = _exponents(query, key, mechanism, random_features, score_weights)
     if key_mask is not None:
-        kept = ops.cast(key_mask, "bool")[:, :, None, None]
-        key_logs = ops.where(kept, key_logs, -np.inf)
+        key_logs = _hidden(key_logs, key_mask)
     wide = ops.cast(value, "float32")
     # The sum of the weights is the context of a value of ones.
     wide = ops.concatenate([wide, ops.ones_like(wide[..., :1])], axis=-1)
@@ -102,7 +104,8 @@ def implied_weights(
     *,
     mechanism: Mechanism,
     random_features: Any,
-    mask: Any = None,
+    causal: bool = False,
+    key_mask: Any = None,
     score_weights: dict[str, Any] | None = None,
 ) -> Any:
     """The share of every value in the context: the naive form, with the matrix held whole.
@@ -112,18 +115,22 @@ def implied_weights(
         key: `(batch, key, heads, dim)`.
         mechanism: as in `linear_attention`.
         random_features: `(features, dim)`.
-        mask: booleans broadcastable to `(batch, heads, query, key)`, True = may attend.
+        causal: as in `linear_attention`.
+        key_mask: `(batch, key)` booleans, True = may attend.
         score_weights: what the scoring learns.
 
     Returns:
         `(batch, heads, query, key)`, float32, rows sum to 1, or to 0 where nothing may be attended.
     """
     query_logs, key_logs = _exponents(query, key, mechanism, random_features, score_weights)
-    top = ops.max(key_logs, axis=1, keepdims=True)
-    query_features = _stable(query_logs + top)
-    products = ops.einsum("bqhm,bkhm->bhqk", query_features, ops.exp(key_logs - top))
-    if mask is not None:
-        products = ops.where(ops.cast(mask, "bool"), products, 0.0)
+    if key_mask is not None:
+        key_logs = _hidden(key_logs, key_mask)
+    if causal:
+        products = _causal_products(query_logs, key_logs)
+    else:
+        top = _top(key_logs, axis=1)
+        features, _ = _relative(query_logs + top)
+        products = ops.einsum("bqhm,bkhm->bhqk", features, ops.exp(key_logs - top))
     total = ops.sum(products, axis=-1, keepdims=True)
     return products / ops.where(total > 0, total, 1.0)
 
@@ -147,39 +154,40 @@ def _exponents(
     return exponent(query), exponent(key)
 
 
-def _stable(logs: Any) -> Any:
-    """Features of queries up to a factor of the query, which the sum of the weights cancels."""
-    return ops.exp(logs - ops.stop_gradient(ops.max(logs, axis=-1, keepdims=True)))
+def _hidden(key_logs: Any, key_mask: Any) -> Any:
+    return ops.where(ops.cast(key_mask, "bool")[:, :, None, None], key_logs, -np.inf)
 
 
 def _top(logs: Any, axis: int) -> Any:
-    """Highest logarithm of every feature, 0 where no key may be attended; without gradients."""
+    """Highest logarithm of every feature, `_LOWEST` where no key may be attended; no gradients."""
     top = ops.stop_gradient(ops.max(logs, axis=axis, keepdims=True))
-    return ops.where(ops.isfinite(top), top, 0.0)
+    return ops.maximum(top, _LOWEST)
 
 
 def _sums(query_logs: Any, key_logs: Any, value: Any) -> Any:
     # Every feature has its own highest key: what is taken from the keys is given to the queries.
     top = _top(key_logs, axis=1)
     state = ops.einsum("bkhm,bkhd->bhmd", ops.exp(key_logs - top), value)
-    return ops.einsum("bqhm,bhmd->bqhd", _stable(query_logs + top), state)
+    return ops.einsum("bqhm,bhmd->bqhd", _relative(query_logs + top)[0], state)
+
+
+def _blocks(tensor: Any, fill: float) -> Any:
+    """From `(batch, length, heads, ...)` to `(blocks, batch, heads, positions, ...)`.
+
+    Blocks are filled up; with heads before positions products need no copies.
+    """
+    batch, length = ops.shape(tensor)[:2]
+    excess = -length % _BLOCK
+    tensor = ops.pad(tensor, ((0, 0), (0, excess), (0, 0), (0, 0)), constant_values=fill)
+    cut = ops.reshape(tensor, (batch, -1, _BLOCK, *tensor.shape[2:]))
+    return ops.transpose(cut, (1, 0, 3, 2, 4))
 
 
 def _causal_sums(query_logs: Any, key_logs: Any, value: Any) -> Any:
-    length = ops.shape(value)[1]
-    num_blocks = (length + _BLOCK - 1) // _BLOCK
-    excess = num_blocks * _BLOCK - length
-
-    def blocks(tensor: Any, fill: float) -> Any:
-        tensor = ops.pad(tensor, ((0, 0), (0, excess), (0, 0), (0, 0)), constant_values=fill)
-        cut = ops.reshape(tensor, (ops.shape(value)[0], -1, _BLOCK, *tensor.shape[2:]))
-        return ops.moveaxis(cut, 1, 0)
-
-    query_blocks, key_blocks = blocks(query_logs, 0.0), blocks(key_logs, -np.inf)
-    value_blocks = blocks(value, 0.0)
-    tops = _top(key_blocks, axis=2)
-    sums = ops.einsum("nbkhm,nbkhd->nbhmd", ops.exp(key_blocks - tops), value_blocks)
-    tops = tops[:, :, 0]
+    query_blocks, key_blocks = _blocks(query_logs, 0.0), _blocks(key_logs, -np.inf)
+    value_blocks = _blocks(value, 0.0)
+    tops = _top(key_blocks, axis=3)
+    sums = ops.einsum("nbhkm,nbhkd->nbhmd", ops.exp(key_blocks - tops), value_blocks)
 
     # The state before every block: sums of all blocks before it, relative to their highest key,
     # which stands behind them as one more column.
@@ -189,22 +197,96 @@ def _causal_sums(query_logs: Any, key_logs: Any, value: Any) -> Any:
         summed = summed + block[..., :-1] * ops.exp(block[..., -1:] - new)
         return ops.concatenate([summed, new], axis=-1), state
 
-    states = ops.concatenate([sums, tops[..., None]], axis=-1)
+    states = ops.concatenate([sums, ops.swapaxes(tops, -1, -2)], axis=-1)
     start = ops.zeros_like(states[0])
-    start = ops.concatenate([start[..., :-1], start[..., -1:] - 1e30], axis=-1)
+    start = ops.concatenate([start[..., :-1], start[..., -1:] + _LOWEST], axis=-1)
     _, before = ops.scan(add, start, states)
-    before, before_top = before[..., :-1], before[..., -1]
+    features, reference = _relative(query_blocks + before[:, :, :, None, :, -1])
+    earlier = ops.matmul(features, before[..., :-1])
 
-    # Within a block the products are few enough to be held whole.
-    own_top = tops[:, :, None]
-    new = ops.maximum(before_top[:, :, None], own_top)
-    features = _stable(query_blocks + new)
-    earlier = before * ops.exp(before_top - new[:, :, 0])[..., None]
-    products = ops.einsum("nbqhm,nbkhm->nbhqk", features, ops.exp(key_blocks - new))
-    places = ops.arange(_BLOCK)
-    products = ops.where(places[None] <= places[:, None], products, 0.0)
-    summed = ops.einsum("nbqhm,nbhmd->nbqhd", features, earlier) + ops.einsum(
-        "nbhqk,nbkhd->nbqhd", products, value_blocks
+    weights, own = _products_of_blocks(query_blocks, key_blocks)
+    new = ops.maximum(reference, own)
+    summed = earlier * ops.exp(reference - new)
+    summed = summed + ops.matmul(weights * ops.exp(own - new), value_blocks)
+    summed = ops.transpose(summed, (1, 0, 3, 2, 4))
+    batch, length = ops.shape(value)[:2]
+    return ops.reshape(summed, (batch, -1, *value.shape[2:]))[:, :length]
+
+
+def _causal_products(query_logs: Any, key_logs: Any) -> Any:
+    """Products of all pairs, 0 for later keys, up to a factor of each row."""
+    query_blocks, key_blocks = _blocks(query_logs, 0.0), _blocks(key_logs, -np.inf)
+    num_blocks, batch, heads = ops.shape(query_blocks)[:3]
+    length = ops.shape(key_logs)[1]
+    places = ops.arange(num_blocks)
+    # All keys once for every block of queries, the keys of earlier blocks alone.
+    is_earlier = ops.repeat(places[None] < places[:, None], _BLOCK, axis=1)[:, None, None]
+    keys = ops.reshape(
+        ops.transpose(key_blocks, (1, 2, 0, 3, 4)), (batch, heads, -1, key_logs.shape[-1])
     )
-    summed = ops.moveaxis(summed, 0, 1)
-    return ops.reshape(summed, (ops.shape(value)[0], -1, *value.shape[2:]))[:, :length]
+    keys = ops.where(is_earlier[..., None], keys[None], -np.inf)
+    top = _top(keys, axis=3)
+    features, reference = _relative(query_blocks + top)
+    earlier = ops.matmul(features, ops.swapaxes(ops.exp(keys - top), -1, -2))
+    weights, own = _products_of_blocks(query_blocks, key_blocks)
+    new = ops.maximum(reference, own)
+    weights = weights * ops.exp(own - new)
+    is_own = ops.cast(ops.equal(places[None], places[:, None]), weights.dtype)
+    own_columns = weights[:, :, :, :, None] * is_own[:, None, None, None, :, None]
+    products = earlier * ops.exp(reference - new) + ops.reshape(own_columns, ops.shape(earlier))
+    products = ops.transpose(products, (1, 2, 0, 3, 4))
+    products = ops.reshape(products, (batch, heads, -1, ops.shape(products)[-1]))
+    return products[:, :, :length, :length]
+
+
+def _products_of_blocks(query_blocks: Any, key_blocks: Any) -> tuple[Any, Any]:
+    """`_weights_within` for blocks of a batch, whose axes come first."""
+    flat = (ops.reshape(one, (-1, *one.shape[2:])) for one in (query_blocks, key_blocks))
+    leading = ops.shape(query_blocks)[:2]
+    return tuple(ops.reshape(one, (*leading, *one.shape[1:])) for one in _weights_within(*flat))
+
+
+def _weights_within(query_logs: Any, key_logs: Any) -> tuple[Any, Any]:
+    """Products of features within blocks, 0 for later keys, and what each row is relative to.
+
+    A block's later half asks its earlier half, and each half itself, so that nothing is measured
+    by a key that comes later: beside a key whose features are e^100 of those before it, these
+    would vanish, and queries that see them alone would be left with nothing.
+
+    Args:
+        query_logs: `(blocks, heads, length, features)`, the length a power of two.
+        key_logs: as many.
+
+    Returns:
+        `(blocks, heads, length, length)`, and logarithms `(blocks, heads, length, 1)`.
+    """
+    heads, length, features = query_logs.shape[1:]
+    if length == 1:
+        own, reference = _relative(query_logs + key_logs)
+        return ops.sum(own, axis=-1, keepdims=True), reference
+    half = length // 2
+    # Both halves at once, as if they were heads of their own.
+    halves = [ops.reshape(one, (-1, 2 * heads, half, features)) for one in (query_logs, key_logs)]
+    (first, later), (first_reference, later_reference) = (
+        ops.unstack(ops.reshape(one, (-1, heads, 2, half, one.shape[-1])), axis=2)
+        for one in _weights_within(*halves)
+    )
+    asking, keys = query_logs[:, :, half:], key_logs[:, :, :half]
+    top = _top(keys, axis=2)
+    asking, reference = _relative(asking + top)
+    products = ops.matmul(asking, ops.swapaxes(ops.exp(keys - top), -1, -2))
+    new = ops.maximum(reference, later_reference)
+    products = products * ops.exp(reference - new)
+    later = later * ops.exp(later_reference - new)
+    rows = [
+        ops.concatenate([first, ops.zeros_like(first)], axis=-1),
+        ops.concatenate([products, later], axis=-1),
+    ]
+    return ops.concatenate(rows, axis=2), ops.concatenate([first_reference, new], axis=2)
+
+
+def _relative(logs: Any) -> tuple[Any, Any]:
+    """Features of queries relative to their highest, and its logarithm, without gradients."""
+    highest = ops.stop_gradient(ops.max(logs, axis=-1, keepdims=True))
+    highest = ops.maximum(highest, _LOWEST)
+    return ops.exp(logs - highest), highest
