@@ -1,11 +1,12 @@
-"""How fast translation decodes: sentences per second of CPU time, cached, uncached, beside JoeyNMT.
+"""How fast translation decodes: sentences per CPU-second, cached, uncached, by XLA, beside JoeyNMT.
 
 python -m benchmarks.translation_decoding --peer-python PATH
 
 Beam search of exactly as many steps as asked, by models of the same sizes with weights as they
 were drawn: what a step costs does not depend on what was learned. Sources have the lengths of real
-ones. In turn on one machine, each measurement in a process of its own, after one batch that is not
-counted. PATH is the Python of an environment with JoeyNMT, see `benchmarks.translation_training`.
+ones. In turn on one machine, each measurement in a process of its own, after a batch of every shape
+that is not counted: XLA compiles each by itself, which takes it longer than the decoding. PATH is
+the Python of an environment with JoeyNMT, see `benchmarks.translation_training`.
 """
 
 from __future__ import annotations
@@ -48,13 +49,13 @@ class Options:
     """Measure one way in this process and print JSON; for the command's own use."""
 
 
-def measure_ours(options: Options, *, cached: bool) -> dict[str, float]:
+def measure_ours(options: Options, way: str) -> dict[str, float]:
     """Time this project's beam search in this process.
 
     Args:
         options: the command's.
-        cached: whether keys and values of earlier steps are kept; if not, every step computes the
-            decoder over the whole beginning again.
+        way: `cached`; `uncached`: every step computes the decoder over the whole beginning again;
+            `xla`: cached, in buffers of full length, each shape of batch compiled by XLA.
 
     Returns:
         The `count` of sentences and their `cpu_seconds`.
@@ -85,10 +86,13 @@ def measure_ours(options: Options, *, cached: bool) -> dict[str, float]:
         logits = model.decode(previous[:, : position + 1], *encoded)[:, -1]
         return logits, {"position": position + 1, "previous": previous}, logits[:, :1]
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)], autograph=False)
+    by_xla = way == "xla"
+    any_shape = None if by_xla else [tf.TensorSpec([None, None], tf.int32)]
+
+    @tf.function(input_signature=any_shape, autograph=False, jit_compile=by_xla)
     def decode(source: Any) -> Any:
-        if cached:
-            state, encoded = model.begin(source, options.steps, growing=True)
+        if way != "uncached":
+            state, encoded = model.begin(source, options.steps, growing=not by_xla)
             step = model.step
         else:
             encoded = model.encode(source, False)
@@ -103,7 +107,8 @@ def measure_ours(options: Options, *, cached: bool) -> dict[str, float]:
         tf.constant(generator.integers(UNKNOWN + 1, options.vocabulary_size, shape), tf.int32)
         for shape in shapes
     ]
-    decode(batches[0])
+    for source in batches:
+        decode(source)
     began = time.process_time()
     for source in batches:
         decode(source)
@@ -143,10 +148,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     quiet_start()
     if options.measure:
-        print(json.dumps(measure_ours(options, cached=options.measure == "cached")))
+        print(json.dumps(measure_ours(options, options.measure)))
         return 0
     commands = {}
-    for way in ("cached", "uncached"):
+    for way in ("cached", "uncached", "xla"):
         commands[way] = [sys.executable, "-m", "benchmarks.translation_decoding", "--measure", way]
         for name in ("steps", "batch_size", "beam_size", "vocabulary_size"):
             commands[way] += [f"--{name.replace('_', '-')}", str(getattr(options, name))]

@@ -1,11 +1,12 @@
-"""How fast translation trains, beside JoeyNMT: reference words per second of CPU time.
+"""How fast translation trains, beside JoeyNMT or Marian: reference words per CPU-second.
 
 python -m benchmarks.translation_training --data-dir data/multi30k/lc_norm_tok --peer-python PATH
 
 The same text, subwords, sizes and tokens per batch, in turn on one machine, each measurement in a
 process of its own: first steps that are not counted, then steps that are. PATH is the Python of an
 environment with JoeyNMT (pip install joeynmt sentencepiece==0.2.0 importlib_metadata
-torch==2.13.0); without it only this project is timed.
+torch==2.13.0), with `--peer marian` of one with Marian (pip install pymarian); without it only this
+project is timed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from attention_apps.running.command import quiet_start, run_command
 from attention_apps.running.flags import parse
@@ -32,7 +33,9 @@ class Options:
     data_dir: Path
     """Folder with train.en, train.de and the like, as translation.train reads it."""
     peer_python: str = ""
-    """Python of an environment with JoeyNMT; empty leaves it out."""
+    """Python of an environment with the peer; empty leaves it out."""
+    peer: Literal["joeynmt", "marian"] = "joeynmt"
+    """Toolkit that trains beside this project."""
     rounds: int = 5
     """How often each is measured, in turn."""
     warm_up: int = 30
@@ -113,6 +116,7 @@ def peer_settings(options: Options, folder: Path) -> dict[str, Any]:
     subwords = Subwords.learn([*training.sources, *training.targets], config.vocabulary_size)
     subwords.write(folder / "subwords.model")
     pieces = subwords.pieces(range(subwords.size))
+    labels = subwords.encode_all(training.targets)
     special = ["<unk>", "<pad>", "<s>", "</s>"]
     vocabulary = [*special, *(piece for piece in pieces if piece not in special)]
     (folder / "vocabulary.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
@@ -121,6 +125,7 @@ def peer_settings(options: Options, folder: Path) -> dict[str, Any]:
         "train": str(options.data_dir.absolute() / config.train_name),
         "subwords": str(folder / "subwords.model"),
         "vocabulary": str(folder / "vocabulary.txt"),
+        "target_labels": len(training.targets) + len(labels.flat_values),
         "warm_up": options.warm_up,
         "steps": options.steps,
     }
@@ -144,8 +149,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.peer_python:
             settings = Path(folder) / "settings.json"
             settings.write_text(json.dumps(peer_settings(options, Path(folder))), encoding="utf-8")
-            script = str(ROOT / "benchmarks" / "peers" / "joeynmt_training.py")
-            commands["joeynmt"] = [options.peer_python, script, str(settings)]
+            script = str(ROOT / "benchmarks" / "peers" / f"{options.peer}_training.py")
+            commands[options.peer] = [options.peer_python, script, str(settings)]
         measure_in_turn(commands, rounds=options.rounds, unit="reference words")
     return 0
 
