@@ -167,6 +167,22 @@ def test_there_are_as_many_blocks_as_positions_fill(length, blocks, monkeypatch)
     assert counted == [blocks]
 
 
+@pytest.mark.parametrize("block", [1, 2, 16])
+def test_the_length_of_blocks_changes_nothing(block, monkeypatch):
+    monkeypatch.setattr(linear, "_BLOCK", block)
+    inputs, matrices = draws(scale=2.0)
+    options = {
+        "mechanism": MECHANISM,
+        "random_features": directions(),
+        "causal": True,
+        "key_mask": KEY_MASK,
+        "score_weights": matrices,
+    }
+    context, shares = by_formula(*inputs, matrices, masked(True, KEY_MASK, LENGTH))
+    np.testing.assert_allclose(linear_attention(*inputs, **options), context, atol=1e-4)
+    np.testing.assert_allclose(implied_weights(*inputs[:2], **options), shares, atol=1e-4)
+
+
 def test_keys_far_from_the_origin_do_not_vanish_beside_what_fills_a_block():
     """Their features are e^-200, but all keys of a block are alike, and what fills it is none."""
     (query, key, value), _ = draws(scale=0.1)

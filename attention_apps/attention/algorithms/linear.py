@@ -171,21 +171,20 @@ def _sums(query_logs: Any, key_logs: Any, value: Any) -> Any:
     return ops.einsum("bqhm,bhmd->bqhd", _relative(query_logs + top)[0], state)
 
 
-def _blocks(tensor: Any, fill: float) -> Any:
+def _blocks(tensor: Any) -> Any:
     """From `(batch, length, heads, ...)` to `(blocks, batch, heads, positions, ...)`.
 
-    Blocks are filled up; with heads before positions products need no copies.
+    What fills the last block lies behind all queries, which do not see it, whatever it is. With
+    heads before positions products need no copies.
     """
     batch, length = ops.shape(tensor)[:2]
-    excess = -length % _BLOCK
-    tensor = ops.pad(tensor, ((0, 0), (0, excess), (0, 0), (0, 0)), constant_values=fill)
+    tensor = ops.pad(tensor, ((0, 0), (0, -length % _BLOCK), (0, 0), (0, 0)))
     cut = ops.reshape(tensor, (batch, -1, _BLOCK, *tensor.shape[2:]))
     return ops.transpose(cut, (1, 0, 3, 2, 4))
 
 
 def _causal_sums(query_logs: Any, key_logs: Any, value: Any) -> Any:
-    query_blocks, key_blocks = _blocks(query_logs, 0.0), _blocks(key_logs, -np.inf)
-    value_blocks = _blocks(value, 0.0)
+    query_blocks, key_blocks, value_blocks = map(_blocks, (query_logs, key_logs, value))
     tops = _top(key_blocks, axis=3)
     sums = ops.einsum("nbhkm,nbhkd->nbhmd", ops.exp(key_blocks - tops), value_blocks)
 
@@ -215,7 +214,7 @@ def _causal_sums(query_logs: Any, key_logs: Any, value: Any) -> Any:
 
 def _causal_products(query_logs: Any, key_logs: Any) -> Any:
     """Products of all pairs, 0 for later keys, up to a factor of each row."""
-    query_blocks, key_blocks = _blocks(query_logs, 0.0), _blocks(key_logs, -np.inf)
+    query_blocks, key_blocks = _blocks(query_logs), _blocks(key_logs)
     num_blocks, batch, heads = ops.shape(query_blocks)[:3]
     length = ops.shape(key_logs)[1]
     places = ops.arange(num_blocks)
