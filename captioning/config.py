@@ -138,7 +138,8 @@ class Config:
     validate_every: int = 1
     """Epochs between two validations."""
     patience: int = 0
-    """Stop after so many validations in a row without a better CIDEr; 0 never stops."""
+    """Stop after so many validations in a row without a better CIDEr; 0 never stops. Where there
+    are self-critical epochs, theirs alone are counted."""
     beam_size: int = 3
     """Hypotheses kept by beam search."""
     length_penalty: float = 0.7

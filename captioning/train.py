@@ -143,6 +143,8 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
         monitor="val_cider",
         mode="max",
         patience=config.patience or None,
+        # Those epochs raise CIDEr again where the others have stopped to.
+        start_from_epoch=config.epochs if config.self_critical_epochs else 0,
         weights=kept_weights,
     )
     clock = Clock("val_cider", began=began)

@@ -27,6 +27,8 @@ class BestModel(keras.callbacks.Callback):
         monitor: the figure of the epoch's logs to choose by.
         mode: `min` where less is better, `max` where more is.
         patience: stop after so many figures in a row of which none was better; None never stops.
+        start_from_epoch: the first epoch, from 0, whose figure may stop the training; patience
+            counts from there.
         weights: what to put into the model both while it is validated and while it is saved, e.g.
             `averaged_weights`; called with the model, gives a context manager. None takes the
             weights as they are.
@@ -39,6 +41,7 @@ class BestModel(keras.callbacks.Callback):
         monitor: str = "val_loss",
         mode: Literal["min", "max"] = "min",
         patience: int | None = None,
+        start_from_epoch: int = 0,
         weights: Callable[[keras.Model], AbstractContextManager[Any]] | None = None,
     ) -> None:
         super().__init__()
@@ -52,6 +55,7 @@ class BestModel(keras.callbacks.Callback):
         self._monitor = monitor
         self._mode = mode
         self._patience = patience
+        self._start_from_epoch = start_from_epoch
         self._weights = weights or nullcontext
         self._waited = 0
         self._validating = ExitStack()
@@ -69,6 +73,8 @@ class BestModel(keras.callbacks.Callback):
 
         An epoch without the figure was not validated and is passed over.
         """
+        if epoch == self._start_from_epoch:
+            self._waited = 0
         if logs is None or self._monitor not in logs:
             return  # not every epoch is validated
         # Weights of a loss that is no number answer something too, and may score 0.
@@ -79,7 +85,8 @@ class BestModel(keras.callbacks.Callback):
                 _save_without_optimizer(self.model, self._path)
         else:
             self._waited += 1
-        if self._patience is not None and self._waited >= self._patience:
+        impatient = self._patience is not None and self._waited >= self._patience
+        if impatient and epoch >= self._start_from_epoch:
             self.model.stop_training = True
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:

@@ -126,6 +126,8 @@ NAN, INF = math.nan, math.inf
         ([3.0, 4.0, 2.0, 2.0, 2.0, 1.0], {"patience": 2}, [0, 0, 2, 2, 2]),
         ([3.0, 3.0], {"patience": 1}, [0, 0]),
         ([None, 3.0, None, None, 2.0], {"patience": 1}, [None, 1, 1, 1, 4]),
+        ([3.0, 4.0, 4.0, 4.0, 4.0, 1.0], {"patience": 2, "start_from_epoch": 3}, [0] * 5),
+        ([3.0, 4.0, None, 4.0, 4.0, 1.0], {"patience": 2, "start_from_epoch": 2}, [0] * 5),
     ],
 )
 def test_keeps_the_best_and_stops_in_time(figures, options, kept, linear, tmp_path):
