@@ -9,7 +9,7 @@ from attention_apps.attention.algorithms.choices import Chunked, Linear, LowRank
 from attention_apps.attention.hard import Gumbel, Hard
 from attention_apps.attention.masks import causal, everything, global_tokens, window
 from attention_apps.attention.mechanism import Mechanism, parse_mechanism
-from attention_apps.attention.multi_scale import MultiScale
+from attention_apps.attention.multi_scale import MultiScale, doubling
 from attention_apps.attention.positions import Rotary
 from attention_apps.attention.predicted_window import PredictedWindow
 from attention_apps.attention.random_blocks import RandomBlocks
@@ -28,11 +28,13 @@ from attention_apps.attention.words import WORDS
         ("window:4+global:2", Mechanism(scope=window(4) | global_tokens(2))),
         ("random:2:8", Mechanism(scope=RandomBlocks(2, 8))),
         ("span:64", Mechanism(scope=AdaptiveSpan(64))),
+        ("span:64+cosine", Mechanism(scope=AdaptiveSpan(64), scoring="cosine")),
         ("multi-scale:4", Mechanism(scope=MultiScale((1, 2, 4)))),
         ("gumbel", Mechanism(normalizer="gumbel")),
         ("gumbel:0.5", Mechanism(normalizer=Gumbel(0.5))),
         ("hard+qk-norm", Mechanism(normalizer=Hard(), qk_norm=True)),
         ("top-k:8+soft-cap:30", Mechanism(normalizer=TopK(8), soft_cap=30.0)),
+        ("soft-cap:0.5", Mechanism(soft_cap=0.5)),
         ("rotary-yarn:4:256", Mechanism(position=Rotary(10000.0, "yarn", 4.0, 256))),
         ("relative-bias:64", Mechanism(position=RelativeBias(max_distance=64))),
         ("relative-keys", Mechanism(position=RelativeKeys())),
@@ -145,10 +147,40 @@ def test_every_word_has_a_line_and_builds_what_it_names():
         assert word.line
 
 
-@pytest.mark.parametrize("factors", [(), (0,), (2, 1.5)])
+@pytest.mark.parametrize("factors", [(), (0,), (2, 1.5), (True,), ("two",)])
 def test_scales_that_make_no_sense_are_refused(factors):
-    with pytest.raises(ValueError, match="Received"):
+    with pytest.raises(ValueError, match=r"whole number of keys .* Received: factors="):
         MultiScale(factors)
+
+
+def test_scales_double_up_to_the_largest():
+    assert [doubling(largest).factors for largest in (2, 4, 16)] == [
+        (1, 2),
+        (1, 2, 4),
+        (1, 2, 4, 8, 16),
+    ]
+    for largest in (1, 0, -2, -4, 3, 6, 12):
+        with pytest.raises(ValueError, match=f"power of two from 2 on. Received: {largest}"):
+            doubling(largest)
+    assert str(MultiScale([3, 1])) == "multi-scale:3:1"
+    assert MultiScale([3, 1]) == MultiScale((3, 1))
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("window:x", "SIZE of window:SIZE is a whole number"),
+        ("soft-cap:x", "CAP of soft-cap:CAP is a number"),
+        ("low-rank:2:x", r"LENGTH of low-rank:RANK\[:LENGTH\] is a whole number"),
+        ("low-rank", r"the word is low-rank:RANK\[:LENGTH\]"),
+        ("gumbel:1:2", r"the word is gumbel\[:TEMPERATURE\]"),
+        ("window", "the word is window:SIZE"),
+        ("full:1", "the word is full"),
+    ],
+)
+def test_a_word_says_what_follows_it(text, complaint):
+    with pytest.raises(ValueError, match=f"^{text}: {complaint}.* Received: '{text}'$"):
+        parse_mechanism(text)
 
 
 def test_a_mechanism_survives_json():
