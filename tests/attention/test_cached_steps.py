@@ -3,10 +3,12 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import ops
 
 from attention_apps.attention.layers import MultiHeadAttention
-from attention_apps.attention.mechanism import parse_mechanism
+from attention_apps.attention.masks import causal, window
+from attention_apps.attention.mechanism import Mechanism, parse_mechanism
 from attention_apps.attention.reporting import listening
 
 # Sizes that no two axes share.
@@ -75,6 +77,34 @@ def test_what_no_slot_holds_yet_cannot_matter():
         np.testing.assert_allclose(clean[2], rotten[2], atol=1e-6)
 
 
+@pytest.mark.parametrize("text", ["full", "linear:8"])
+def test_steps_over_a_cache_that_grows_see_all_of_it(text):
+    layer = make(text)
+
+    @tf.function(autograph=False)
+    def two_steps(x):
+        outputs, rows, cache = [], [], layer.empty_cache(BATCH, LENGTH, growing=True)
+        for position in range(2):
+            output, cache, row = layer.step(x[:, position : position + 1], cache, position)
+            outputs.append(output)
+            rows.append(row)
+        return tf.concat(outputs, axis=1), rows[-1]
+
+    output, row = two_steps(X)
+    whole, weights = layer(X, X, use_causal_mask=True, return_attention_scores=True)
+    np.testing.assert_allclose(output, whole[:, :2], atol=1e-5)
+    np.testing.assert_allclose(row[:, :, 0], weights[:, :, 1, :2], atol=1e-5)
+
+
+def test_a_step_drops_nothing():
+    calm, dropping = make(), make(dropout=0.5)
+    for layer in (calm, dropping):
+        outputs, *_ = stepped(layer, X[:, :2], 2)
+        np.testing.assert_allclose(outputs, calm(X, X, use_causal_mask=True)[:, :2], atol=1e-5)
+        across, _ = layer.attend(X, layer.project(ENCODED))
+        np.testing.assert_allclose(across, calm(X, ENCODED), atol=1e-5)
+
+
 def test_a_position_may_be_a_tensor_of_any_kind():
     layer = make("rotary")
     cache = layer.empty_cache(BATCH, LENGTH)
@@ -91,6 +121,9 @@ def test_a_rolling_cache_holds_the_window_and_no_more(text):
     assert cache["key"].shape[2] == layer.mechanism.scope.size
     assert make("window:9").empty_cache(BATCH, LENGTH, rolling=True)["key"].shape[2] == LENGTH
     assert layer.empty_cache(BATCH, LENGTH)["key"].shape[2] == LENGTH
+    # How far ahead a window sees is nothing to a cache.
+    ahead = MultiHeadAttention(HEADS, KEY_DIM, mechanism=Mechanism(scope=window(3) & causal()))
+    assert ahead.empty_cache(BATCH, LENGTH, rolling=True)["key"].shape[2] == 3
 
 
 @pytest.mark.parametrize(

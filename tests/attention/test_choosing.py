@@ -14,11 +14,7 @@ from attention_apps.attention.algorithms.choices import (
     LowRank,
 )
 from attention_apps.attention.algorithms.dense import dense_attention
-from attention_apps.attention.algorithms.linear import (
-    OrthogonalFeatures,
-    implied_weights,
-    linear_attention,
-)
+from attention_apps.attention.algorithms.linear import implied_weights, linear_attention
 from attention_apps.attention.algorithms.low_rank import low_rank_attention
 from attention_apps.attention.algorithms.pooled import pooled_attention
 from attention_apps.attention.choosing import Call, choose_algorithm, run_algorithm
@@ -302,8 +298,8 @@ def test_chunks_have_the_rows_that_were_chosen(monkeypatch):
     assert rows == [4, None]
 
 
-FEATURES = OrthogonalFeatures(3)((8, DIM), "float32")
-PROJECTION = ops.convert_to_tensor(RNG.normal(size=(3, 12)).astype("float32"))
+FEATURES = RNG.normal(size=(8, DIM)).astype("float32")
+PROJECTION = RNG.normal(size=(3, 12)).astype("float32")
 
 
 @pytest.mark.parametrize("is_causal", [False, True])

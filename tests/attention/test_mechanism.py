@@ -19,33 +19,33 @@ from attention_apps.attention.words import WORDS
 
 
 @pytest.mark.parametrize(
-    ("text", "mechanism"),
+    ("text", "choices"),
     [
-        ("full", Mechanism()),
-        ("cosine", Mechanism(scoring="cosine")),
-        ("additive+window:4", Mechanism(scoring="additive", scope=window(4))),
-        ("rotary + general", Mechanism(scoring="general", position=Rotary())),
-        ("window:4+global:2", Mechanism(scope=window(4) | global_tokens(2))),
-        ("random:2:8", Mechanism(scope=RandomBlocks(2, 8))),
-        ("span:64", Mechanism(scope=AdaptiveSpan(64))),
-        ("span:64+cosine", Mechanism(scope=AdaptiveSpan(64), scoring="cosine")),
-        ("multi-scale:4", Mechanism(scope=MultiScale((1, 2, 4)))),
-        ("gumbel", Mechanism(normalizer="gumbel")),
-        ("gumbel:0.5", Mechanism(normalizer=Gumbel(0.5))),
-        ("hard+qk-norm", Mechanism(normalizer=Hard(), qk_norm=True)),
-        ("top-k:8+soft-cap:30", Mechanism(normalizer=TopK(8), soft_cap=30.0)),
-        ("soft-cap:0.5", Mechanism(soft_cap=0.5)),
-        ("rotary-yarn:4:256", Mechanism(position=Rotary(10000.0, "yarn", 4.0, 256))),
-        ("relative-bias:64", Mechanism(position=RelativeBias(max_distance=64))),
-        ("relative-keys", Mechanism(position=RelativeKeys())),
-        ("chunked:32", Mechanism(algorithm=Chunked(32))),
-        ("chunked", Mechanism(algorithm="chunked")),
-        ("low-rank:32:256", Mechanism(algorithm=LowRank(32, 256))),
-        ("grouped:2+rotary", Mechanism(num_key_value_heads=2, position=Rotary())),
+        ("full", {}),
+        ("cosine", {"scoring": "cosine"}),
+        ("additive+window:4", {"scoring": "additive", "scope": window(4)}),
+        ("rotary + general", {"scoring": "general", "position": Rotary()}),
+        ("window:4+global:2", {"scope": window(4) | global_tokens(2)}),
+        ("random:2:8", {"scope": RandomBlocks(2, 8)}),
+        ("span:64", {"scope": AdaptiveSpan(64)}),
+        ("span:64+cosine", {"scope": AdaptiveSpan(64), "scoring": "cosine"}),
+        ("multi-scale:4", {"scope": MultiScale((1, 2, 4))}),
+        ("gumbel", {"normalizer": "gumbel"}),
+        ("gumbel:0.5", {"normalizer": Gumbel(0.5)}),
+        ("hard+qk-norm", {"normalizer": Hard(), "qk_norm": True}),
+        ("top-k:8+soft-cap:30", {"normalizer": TopK(8), "soft_cap": 30.0}),
+        ("soft-cap:0.5", {"soft_cap": 0.5}),
+        ("rotary-yarn:4:256", {"position": Rotary(10000.0, "yarn", 4.0, 256)}),
+        ("relative-bias:64", {"position": RelativeBias(max_distance=64)}),
+        ("relative-keys", {"position": RelativeKeys()}),
+        ("chunked:32", {"algorithm": Chunked(32)}),
+        ("chunked", {"algorithm": "chunked"}),
+        ("low-rank:32:256", {"algorithm": LowRank(32, 256)}),
+        ("grouped:2+rotary", {"num_key_value_heads": 2, "position": Rotary()}),
     ],
 )
-def test_a_flag_names_a_mechanism(text, mechanism):
-    assert parse_mechanism(text) == mechanism
+def test_a_flag_names_a_mechanism(text, choices):
+    assert parse_mechanism(text) == Mechanism(**choices)
 
 
 @pytest.mark.parametrize(

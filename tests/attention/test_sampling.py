@@ -62,9 +62,14 @@ def test_what_has_no_share_is_not_drawn_however_sums_are_rounded(monkeypatch):
     logits = np.array([[-np.inf, 0.0, -np.inf, 0.0]], "float32")
     assert drawn(logits, np.array([[0.0]], "float32")) == [1]
     assert drawn(logits, np.array([[0.55]], "float32")) == [3]
-    # Nothing is reached: what is most probable.
-    logits = np.log([[0.2, 0.1, 0.4, 0.3]]).astype("float32")
-    assert drawn(logits, np.array([[1.0]], "float32")) == [2]
+    # Where nothing is reached it is what is most probable, whatever other rows reach.
+    logits = np.log([[0.2, 0.1, 0.4, 0.3], [0.3, 0.45, 0.15, 0.1]]).astype("float32")
+    assert drawn(logits, np.array([[1.0], [0.7]], "float32")) == [2, 3]
+
+
+def test_all_tokens_are_kept_however_sums_are_rounded(monkeypatch):
+    monkeypatch.setattr(sampling.ops, "cumsum", lambda x, axis: ops.convert_to_tensor([[0.5, 1.6]]))
+    assert drawn(np.zeros((1, 2), "float32"), np.array([[0.9]], "float32")) == [1]
 
 
 def mixed(value):
@@ -84,7 +89,7 @@ def expected(key, batch, length):
     return np.array([[(word >> 8) / 2**24 for word in row] for row in words])
 
 
-@pytest.mark.parametrize("seed", [0, 1, 7, 2**31 + 5, 2**32 + 7, -6])
+@pytest.mark.parametrize("seed", [0, 1, 7, 2**31 + 5, 2**32 + 7, 2**70 + 9, -6])
 def test_uniform_numbers_are_hashed_counters(seed):
     found = uniforms_of(seed, 3, 4)
     assert found.dtype == "float32"
