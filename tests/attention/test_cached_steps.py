@@ -96,6 +96,14 @@ def test_steps_over_a_cache_that_grows_see_all_of_it(text):
     np.testing.assert_allclose(row[:, :, 0], weights[:, :, 1, :2], atol=1e-5)
 
 
+def test_a_row_alone_is_what_it_is_among_others():
+    layer = make()
+    outputs, rows, _ = stepped(layer, X, LENGTH)
+    alone, its_rows, _ = stepped(layer, X[:1, :3], LENGTH)
+    np.testing.assert_allclose(alone, outputs[:1, :3], atol=1e-5)
+    np.testing.assert_allclose(its_rows, rows[:1, :, :3], atol=1e-5)
+
+
 def test_a_step_drops_nothing():
     calm, dropping = make(), make(dropout=0.5)
     for layer in (calm, dropping):
