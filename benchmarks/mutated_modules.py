@@ -52,7 +52,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     ),
     "caches": (
         *("test_caches", "-k"),
-        "eager_code or grows_equals_one_call_and_holds_no_empty_slot[window:3]",
+        "eager_code or type or grows_equals_one_call_and_holds_no_empty_slot[window:3]",
     ),
     "choosing": ("test_choosing",),
     "cached_steps": ("test_cached_steps",),

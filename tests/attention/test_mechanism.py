@@ -8,7 +8,11 @@ from attention_apps.attention.adaptive_span import AdaptiveSpan
 from attention_apps.attention.algorithms.choices import Chunked, Linear, LowRank
 from attention_apps.attention.hard import Gumbel, Hard
 from attention_apps.attention.masks import causal, everything, global_tokens, window
-from attention_apps.attention.mechanism import Mechanism, parse_mechanism
+from attention_apps.attention.mechanism import (
+    Mechanism,
+    parse_mechanism,
+    refuse_positions_across,
+)
 from attention_apps.attention.multi_scale import MultiScale, doubling
 from attention_apps.attention.positions import Rotary
 from attention_apps.attention.predicted_window import PredictedWindow
@@ -116,6 +120,7 @@ def test_choices_that_make_no_sense_are_refused(choices):
         ({"algorithm": "chunked", "position": RelativeKeys()}, "bias for every query"),
         ({"algorithm": "local"}, "needs a window"),
         ({"algorithm": "local", "scope": global_tokens(2) | window(3)}, "needs a window"),
+        ({"algorithm": "local", "scope": causal()}, "needs a window"),
         ({"algorithm": "block_sparse"}, "leaves blocks out"),
         ({"algorithm": "low_rank", "scope": window(3)}, "single pairs"),
         ({"algorithm": "linear", "scope": window(3)}, "single pairs"),
@@ -164,6 +169,14 @@ def test_scales_double_up_to_the_largest():
             doubling(largest)
     assert str(MultiScale([3, 1])) == "multi-scale:3:1"
     assert MultiScale([3, 1]) == MultiScale((3, 1))
+
+
+def test_two_sequences_share_no_positions():
+    for text in ("window:3", "span:4", "rotary", "window:3+rotary"):
+        with pytest.raises(ValueError, match=r"two sequences.* Received: cross_mechanism="):
+            refuse_positions_across(parse_mechanism(text))
+    for text in ("full", "local-p:2", "multi-scale:2", "cosine"):
+        refuse_positions_across(parse_mechanism(text))
 
 
 @pytest.mark.parametrize(
