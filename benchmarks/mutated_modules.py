@@ -1,4 +1,8 @@
-"""Which tests must notice a change of each module of the attention core."""
+"""Which tests must notice a change of each module of the attention core.
+
+All modules but `decoding`, whose tests of searches take too long for every change, and `layers`,
+which hands on names.
+"""
 
 from __future__ import annotations
 
