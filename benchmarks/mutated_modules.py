@@ -52,7 +52,8 @@ TESTS: dict[str, tuple[str, ...]] = {
     "step_records": ("test_step_records",),
     "tensorflow_graphs": (
         *("test_step_records", "test_caches", "-k"),
-        "recorded or eager_code or grows_equals_one_call_and_holds_no_empty_slot[full]",
+        "recorded or graph_knows or eager_code "
+        "or grows_equals_one_call_and_holds_no_empty_slot[full]",
     ),
     "caches": (
         *("test_caches", "-k"),

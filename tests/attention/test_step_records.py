@@ -54,3 +54,12 @@ def test_backends_that_write_in_place_record_in_a_buffer(monkeypatch):
         state = record.written(state, step, ops.convert_to_tensor(expected[step]))
     assert record.stacked(state).dtype == "int32"
     np.testing.assert_array_equal(record.stacked(state), expected)
+
+
+def test_a_graph_knows_how_many_steps_there_are():
+    tf = pytest.importorskip("tensorflow")
+    if keras.backend.backend() == "tensorflow":
+        found = []
+        whole = tf.function(lambda values: found.append(recorded(values, 2)), autograph=False)
+        whole(tf.constant(VALUES))
+        assert found[0].shape[0] == len(VALUES)
