@@ -36,6 +36,7 @@ from attention_apps.running.flags import parse
 from benchmarks.collected_tests import CollectedTests
 from benchmarks.forked_tests import ForkedTests, Outcome
 from benchmarks.in_turn import ROOT
+from benchmarks.mutated_modules import TESTS
 
 PACKAGE = "attention_apps.attention"
 EQUIVALENT = "benchmarks/equivalent_mutants.toml"
@@ -46,37 +47,6 @@ _LIMIT_OF_ONE_S = 90.0
 # Fewer changes of a module take less time in forks of their own.
 _WORTH_COLLECTING = 8
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S.*?)(?: - .*)?$", re.MULTILINE)
-
-_SPARSE = ("test_sparse_and_hard",)
-_ALGORITHM = ("test_algorithms", "-k")
-# What must notice a change of each module, what notices most of them soonest first.
-TESTS: dict[str, tuple[str, ...]] = {
-    "masks": ("test_masks",),
-    "random_blocks": ("test_masks", "test_algorithms", "-k", "test_masks or random"),
-    "scoring": ("test_scoring",),
-    "score_shaping": ("test_relative_positions", *_SPARSE),
-    "normalizers": ("test_normalizers",),
-    "sparse_normalizers": (*_SPARSE, "-k", "sparsemax or top_k or masked or four or numbers"),
-    "hard": (*_SPARSE, "-k", "not sparsemax and not top_k and not loop"),
-    "positions": ("test_positions",),
-    "rotary": ("test_positions", "test_relative_positions"),
-    "relative_positions": ("test_relative_positions",),
-    "algorithms.dense": ("test_dense",),
-    "algorithms.chunked": ("test_chunked",),
-    "algorithms.local": (
-        *("test_sparse_algorithms", "-k"),
-        "neighbouring or reaches or noise_is_drawn_for_every_score[True]",
-    ),
-    "algorithms.block_sparse": ("test_sparse_algorithms", "-k", "not neighbouring and not reaches"),
-    "algorithms.linear": ("test_linear",),
-    "algorithms.low_rank": (*_ALGORITHM, "low"),
-    "algorithms.pooled": (*_ALGORITHM, "pools_may or multi-scale or pooled"),
-    "algorithms.choices": (*_ALGORITHM, "refused or rows_where or auto"),
-    "multi_head": ("test_multi_head",),
-    "single_head": ("test_single_head",),
-    "grouped_heads": ("test_grouped_heads",),
-    "grouped_query": ("test_grouped_heads",),
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

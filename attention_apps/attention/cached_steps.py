@@ -203,7 +203,8 @@ class CachedSteps:
             context, weights = run_algorithm(
                 self.mechanism,
                 self.mechanism.algorithm,
-                Call(lengths=(query.shape[1], key.shape[1]), key_mask=key_mask),
+                # Lengths only choose an algorithm, and it is chosen.
+                Call(lengths=(None, None), key_mask=key_mask),
                 projected_query,
                 key,
                 value,

@@ -45,7 +45,7 @@ class FoldedAxes:
 
     def unfold(self, context: Any, outer: Sizes, query_axes: Sizes) -> Any:
         """Bring `(outer, inner, heads, dim)` back to the axes' own order."""
-        context = ops.reshape(context, (*outer, *query_axes, *tuple(ops.shape(context))[-2:]))
+        context = ops.reshape(context, (*outer, *query_axes, *ops.shape(context)[2:]))
         return ops.transpose(context, [self._order.index(axis) for axis in range(self._rank)])
 
     def unfold_weights(self, weights: Any, outer: Sizes, query_axes: Sizes, key_axes: Sizes) -> Any:

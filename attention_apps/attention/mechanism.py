@@ -138,8 +138,6 @@ class Mechanism:
         return cls(
             **{
                 name: keras.saving.deserialize_keras_object(choice)
-                if isinstance(choice, dict)
-                else choice
                 for name, choice in config.items()
             }
         )
@@ -174,7 +172,7 @@ def parse_mechanism(text: str) -> Mechanism:
             value = WORDS[name].build(numbers)
         except ValueError as error:
             raise ValueError(f"{word.strip()}: {error} Received: {text!r}") from error
-        if choice in choices or name in masks or (choice == "mask" and "scope" in choices):
+        if choice in choices or name in masks:
             raise ValueError(f"The {choice} of an attention can be chosen once. Received: {text!r}")
         if choice == "mask":
             masks[name] = value

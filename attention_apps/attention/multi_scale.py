@@ -59,6 +59,6 @@ def doubling(largest: int) -> MultiScale:
     Raises:
         ValueError: for another number.
     """
-    if largest < 2 or largest & (largest - 1):
+    if largest < 2 or largest.bit_count() != 1:
         raise ValueError(f"The largest scale is a power of two from 2 on. Received: {largest}")
     return MultiScale(tuple(2**power for power in range(int(math.log2(largest)) + 1)))

@@ -25,18 +25,18 @@ def draw(logits: Tensor, uniform: Tensor, top_k: int | None, top_p: float) -> Te
     ids = None
     if top_k is not None or top_p < 1:
         logits, ids = ops.top_k(logits, min(top_k or logits.shape[1], logits.shape[1]))
-    probabilities = ops.exp(logits - ops.logsumexp(logits, axis=-1, keepdims=True))
+    probabilities = ops.exp(logits - ops.logsumexp(logits, axis=1, keepdims=True))
     if top_p < 1:
-        above = ops.cumsum(probabilities, axis=-1) - probabilities
+        above = ops.cumsum(probabilities, axis=1) - probabilities
         probabilities = ops.where(above < top_p, probabilities, 0.0)
-    mass = ops.cumsum(probabilities, axis=-1)
+    mass = ops.cumsum(probabilities, axis=1)
     # Rounding can move a sum where nothing was added, or put the draw past its end: neither may
     # choose what has no probability.
     reached = (mass > uniform * mass[:, -1:]) & (probabilities > 0)
     place = ops.where(
-        ops.any(reached, axis=-1),
-        ops.argmax(ops.cast(reached, "int32"), axis=-1),
-        ops.argmax(probabilities, axis=-1),
+        ops.any(reached, axis=1),
+        ops.argmax(ops.cast(reached, "int32"), axis=1),
+        ops.argmax(probabilities, axis=1),
     )
     place = ops.cast(place, "int32")[:, None]
     return place if ids is None else ops.take_along_axis(ids, place, axis=1)

@@ -84,7 +84,6 @@ class StepwiseAttention(keras.layers.Layer):
         self._scope_weights = (
             add_declared(self, scope.weights(1, dim)) if isinstance(scope, PredictedWindow) else {}
         )
-        self.built = True
 
     def project(self, encoded: Any, key_mask: Any) -> dict[str, Any]:
         """Prepare what was encoded, once for all steps.

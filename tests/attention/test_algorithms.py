@@ -12,19 +12,10 @@ import tensorflow as tf
 from keras import ops
 
 from attention_apps.attention.adaptive_span import AdaptiveSpan
-from attention_apps.attention.algorithms.choices import (
-    BlockSparse,
-    Chunked,
-    Dense,
-    Linear,
-    Local,
-    LowRank,
-)
 from attention_apps.attention.algorithms.chunked import _fitting_rows
 from attention_apps.attention.algorithms.dense import dense_attention
 from attention_apps.attention.algorithms.linear import OrthogonalFeatures, linear_attention
 from attention_apps.attention.algorithms.pooled import pooled_attention
-from attention_apps.attention.choosing import Call, choose_algorithm
 from attention_apps.attention.layers import MultiHeadAttention
 from attention_apps.attention.masks import causal as causal_mask
 from attention_apps.attention.mechanism import Mechanism, parse_mechanism
@@ -577,70 +568,6 @@ def test_an_adaptive_span_learns_pays_and_trims():
     assert int(scope.reach(layer._scope_weights["span"])) == 64
     assert int(scope.reach(np.array([1.0, 0.0]))) == 608
     assert int(scope.reach(np.array([0.2, 0.0]))) == 128
-
-
-SHORT, LONG = (100, 100), (4096, 4096)
-
-
-@pytest.mark.parametrize(
-    ("text", "call", "expected"),
-    [
-        ("full", Call(lengths=SHORT), Dense()),
-        ("full", Call(lengths=(None, None)), Dense()),
-        ("full", Call(lengths=LONG), Chunked()),
-        ("full", Call(lengths=LONG, drops=True), Dense()),
-        ("full", Call(lengths=LONG, has_dense_mask=True), Dense()),
-        ("full", Call(lengths=LONG, has_score_bias=True), Dense()),
-        ("full", Call(lengths=LONG, is_overridden=True), Dense()),
-        ("additive", Call(lengths=LONG), Dense()),
-        ("sparsemax", Call(lengths=LONG), Dense()),
-        ("window:128", Call(lengths=LONG), Local()),
-        ("window:128+sparsemax", Call(lengths=LONG, drops=True, causal=True), Local()),
-        ("window:3000", Call(lengths=LONG), Chunked()),
-        ("window:128", Call(lengths=(4096, 4000)), Chunked()),
-        ("window:32+global:4", Call(lengths=LONG), BlockSparse(64)),
-        ("relative-keys:4", Call(lengths=LONG), Dense()),
-        ("span:100", Call(lengths=LONG), Local()),
-        ("span:4000", Call(lengths=LONG), Dense()),
-        ("dense+window:8", Call(lengths=LONG), Dense()),
-        ("chunked:8", Call(lengths=SHORT), Chunked(8)),
-    ],
-)
-def test_auto_takes_the_cheapest_exact_algorithm(text, call, expected):
-    assert choose_algorithm(parse_mechanism(text), call) == expected
-
-
-@pytest.mark.parametrize("choice", [Chunked, BlockSparse, LowRank, Linear])
-def test_sizes_below_one_are_refused_and_one_is_not(choice):
-    (name, *_) = choice().get_config()
-    assert choice(**{name: 1}).get_config()[name] == 1
-    for wrong in (0, 2.5, True):
-        with pytest.raises(ValueError, match=f"`{name}` of .* Received: {wrong}"):
-            choice(**{name: wrong})
-
-
-def test_chunks_write_their_rows_where_they_have_them():
-    assert [str(Chunked()), str(Chunked(8))] == ["chunked", "chunked:8"]
-
-
-@pytest.mark.parametrize(
-    ("text", "options", "complaint"),
-    [
-        ("chunked", {"attention_mask": np.ones((1, 75, 75), bool)}, "attention_mask"),
-        ("local+window:4", {"score_bias": np.zeros((1, 1, 75, 75), "float32")}, "score_bias"),
-        ("multi-scale:2", {"attention_mask": np.ones((1, 75, 75), bool)}, "attention_mask"),
-        ("chunked", {"dropout": 0.1, "training": True}, "dropout"),
-        ("linear", {"dropout": 0.1, "training": True}, "dropout"),
-        ("local+window:4", {"queries": 60}, "60 queries and 75 keys"),
-        ("blocks+window:4", {"queries": 60}, "60 queries and 75 keys"),
-        ("linear", {"queries": 60, "use_causal_mask": True}, "60 queries and 75 keys"),
-    ],
-)
-def test_calls_that_an_algorithm_cannot_answer_are_refused(text, options, complaint):
-    layer = make(text, dropout=options.pop("dropout", 0.0))
-    query = X[:, : options.pop("queries", LENGTH)]
-    with pytest.raises(ValueError, match=complaint):
-        layer(query, X, **options)
 
 
 @pytest.mark.parametrize("text", [*EXACT, *APPROXIMATE, "random:2", "gumbel:0.5", "rotary-yarn:4"])

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from attention_apps.attention import caches
 from attention_apps.attention.blocks import DecoderBlock
 from attention_apps.attention.decoding import Rules, beam_search
 from attention_apps.attention.layers import MultiHeadAttention
@@ -86,6 +87,24 @@ def test_eager_code_has_all_slots_from_the_start():
     layer = made("full")
     cache = layer.empty_cache(BATCH, LENGTH, growing=True)
     assert cache["key"].shape == (BATCH, HEADS, LENGTH, DIM)
+
+
+@pytest.mark.parametrize("growing", [True, False])
+def test_caches_hold_the_type_that_is_asked_for(growing):
+    sizes = {"key": 5, "value": 7}
+
+    @tf.function(autograph=False)
+    def added(new):
+        cache = caches.empty_cache(2, 3, 4, sizes, dtype="bfloat16", growing=growing)
+        empty = {name: tensor.shape[3] for name, tensor in cache.items()}
+        return caches.with_position(cache, new, tf.constant(0))[0], empty
+
+    new = {name: tf.ones((2, 1, 3, size), "bfloat16") for name, size in sizes.items()}
+    cache, found = added(new)
+    assert found == sizes
+    for name, size in sizes.items():
+        assert cache[name].dtype == "bfloat16"
+        assert cache[name].shape == (2, 3, 1 if growing else 4, size)
 
 
 def test_a_window_that_rolls_does_not_grow():

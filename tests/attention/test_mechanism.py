@@ -8,8 +8,12 @@ from attention_apps.attention.adaptive_span import AdaptiveSpan
 from attention_apps.attention.algorithms.choices import Chunked, Linear, LowRank
 from attention_apps.attention.hard import Gumbel, Hard
 from attention_apps.attention.masks import causal, everything, global_tokens, window
-from attention_apps.attention.mechanism import Mechanism, parse_mechanism
-from attention_apps.attention.multi_scale import MultiScale
+from attention_apps.attention.mechanism import (
+    Mechanism,
+    parse_mechanism,
+    refuse_positions_across,
+)
+from attention_apps.attention.multi_scale import MultiScale, doubling
 from attention_apps.attention.positions import Rotary
 from attention_apps.attention.predicted_window import PredictedWindow
 from attention_apps.attention.random_blocks import RandomBlocks
@@ -19,31 +23,33 @@ from attention_apps.attention.words import WORDS
 
 
 @pytest.mark.parametrize(
-    ("text", "mechanism"),
+    ("text", "choices"),
     [
-        ("full", Mechanism()),
-        ("cosine", Mechanism(scoring="cosine")),
-        ("additive+window:4", Mechanism(scoring="additive", scope=window(4))),
-        ("rotary + general", Mechanism(scoring="general", position=Rotary())),
-        ("window:4+global:2", Mechanism(scope=window(4) | global_tokens(2))),
-        ("random:2:8", Mechanism(scope=RandomBlocks(2, 8))),
-        ("span:64", Mechanism(scope=AdaptiveSpan(64))),
-        ("multi-scale:4", Mechanism(scope=MultiScale((1, 2, 4)))),
-        ("gumbel", Mechanism(normalizer="gumbel")),
-        ("gumbel:0.5", Mechanism(normalizer=Gumbel(0.5))),
-        ("hard+qk-norm", Mechanism(normalizer=Hard(), qk_norm=True)),
-        ("top-k:8+soft-cap:30", Mechanism(normalizer=TopK(8), soft_cap=30.0)),
-        ("rotary-yarn:4:256", Mechanism(position=Rotary(10000.0, "yarn", 4.0, 256))),
-        ("relative-bias:64", Mechanism(position=RelativeBias(max_distance=64))),
-        ("relative-keys", Mechanism(position=RelativeKeys())),
-        ("chunked:32", Mechanism(algorithm=Chunked(32))),
-        ("chunked", Mechanism(algorithm="chunked")),
-        ("low-rank:32:256", Mechanism(algorithm=LowRank(32, 256))),
-        ("grouped:2+rotary", Mechanism(num_key_value_heads=2, position=Rotary())),
+        ("full", {}),
+        ("cosine", {"scoring": "cosine"}),
+        ("additive+window:4", {"scoring": "additive", "scope": window(4)}),
+        ("rotary + general", {"scoring": "general", "position": Rotary()}),
+        ("window:4+global:2", {"scope": window(4) | global_tokens(2)}),
+        ("random:2:8", {"scope": RandomBlocks(2, 8)}),
+        ("span:64", {"scope": AdaptiveSpan(64)}),
+        ("span:64+cosine", {"scope": AdaptiveSpan(64), "scoring": "cosine"}),
+        ("multi-scale:4", {"scope": MultiScale((1, 2, 4))}),
+        ("gumbel", {"normalizer": "gumbel"}),
+        ("gumbel:0.5", {"normalizer": Gumbel(0.5)}),
+        ("hard+qk-norm", {"normalizer": Hard(), "qk_norm": True}),
+        ("top-k:8+soft-cap:30", {"normalizer": TopK(8), "soft_cap": 30.0}),
+        ("soft-cap:0.5", {"soft_cap": 0.5}),
+        ("rotary-yarn:4:256", {"position": Rotary(10000.0, "yarn", 4.0, 256)}),
+        ("relative-bias:64", {"position": RelativeBias(max_distance=64)}),
+        ("relative-keys", {"position": RelativeKeys()}),
+        ("chunked:32", {"algorithm": Chunked(32)}),
+        ("chunked", {"algorithm": "chunked"}),
+        ("low-rank:32:256", {"algorithm": LowRank(32, 256)}),
+        ("grouped:2+rotary", {"num_key_value_heads": 2, "position": Rotary()}),
     ],
 )
-def test_a_flag_names_a_mechanism(text, mechanism):
-    assert parse_mechanism(text) == mechanism
+def test_a_flag_names_a_mechanism(text, choices):
+    assert parse_mechanism(text) == Mechanism(**choices)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +120,7 @@ def test_choices_that_make_no_sense_are_refused(choices):
         ({"algorithm": "chunked", "position": RelativeKeys()}, "bias for every query"),
         ({"algorithm": "local"}, "needs a window"),
         ({"algorithm": "local", "scope": global_tokens(2) | window(3)}, "needs a window"),
+        ({"algorithm": "local", "scope": causal()}, "needs a window"),
         ({"algorithm": "block_sparse"}, "leaves blocks out"),
         ({"algorithm": "low_rank", "scope": window(3)}, "single pairs"),
         ({"algorithm": "linear", "scope": window(3)}, "single pairs"),
@@ -145,10 +152,48 @@ def test_every_word_has_a_line_and_builds_what_it_names():
         assert word.line
 
 
-@pytest.mark.parametrize("factors", [(), (0,), (2, 1.5)])
+@pytest.mark.parametrize("factors", [(), (0,), (2, 1.5), (True,), ("two",)])
 def test_scales_that_make_no_sense_are_refused(factors):
-    with pytest.raises(ValueError, match="Received"):
+    with pytest.raises(ValueError, match=r"whole number of keys .* Received: factors="):
         MultiScale(factors)
+
+
+def test_scales_double_up_to_the_largest():
+    assert [doubling(largest).factors for largest in (2, 4, 16)] == [
+        (1, 2),
+        (1, 2, 4),
+        (1, 2, 4, 8, 16),
+    ]
+    for largest in (1, 0, -2, -4, 3, 6, 12):
+        with pytest.raises(ValueError, match=f"power of two from 2 on. Received: {largest}"):
+            doubling(largest)
+    assert str(MultiScale([3, 1])) == "multi-scale:3:1"
+    assert MultiScale([3, 1]) == MultiScale((3, 1))
+
+
+def test_two_sequences_share_no_positions():
+    for text in ("window:3", "span:4", "rotary", "window:3+rotary"):
+        with pytest.raises(ValueError, match=r"two sequences.* Received: cross_mechanism="):
+            refuse_positions_across(parse_mechanism(text))
+    for text in ("full", "local-p:2", "multi-scale:2", "cosine"):
+        refuse_positions_across(parse_mechanism(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("window:x", "SIZE of window:SIZE is a whole number"),
+        ("soft-cap:x", "CAP of soft-cap:CAP is a number"),
+        ("low-rank:2:x", r"LENGTH of low-rank:RANK\[:LENGTH\] is a whole number"),
+        ("low-rank", r"the word is low-rank:RANK\[:LENGTH\]"),
+        ("gumbel:1:2", r"the word is gumbel\[:TEMPERATURE\]"),
+        ("window", "the word is window:SIZE"),
+        ("full:1", "the word is full"),
+    ],
+)
+def test_a_word_says_what_follows_it(text, complaint):
+    with pytest.raises(ValueError, match=f"^{text}: {complaint}.* Received: '{text}'$"):
+        parse_mechanism(text)
 
 
 def test_a_mechanism_survives_json():

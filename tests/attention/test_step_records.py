@@ -37,3 +37,29 @@ def test_steps_that_were_recorded_stand_and_others_are_zero(num_recorded):
             ways.append(tf.function(whole, autograph=False, **options))
     for way in ways:
         np.testing.assert_array_equal(way(ops.convert_to_tensor(VALUES)), expected)
+
+
+def test_a_list_takes_no_room_before_it_is_filled():
+    if keras.backend.backend() == "tensorflow":
+        assert len(StepRecord(5, (3, 2)).empty().shape) == 0
+
+
+def test_backends_that_write_in_place_record_in_a_buffer(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    record = StepRecord(5, (3, 2), "int32")
+    state, expected = record.empty(), np.zeros((5, 3, 2), "int32")
+    assert tuple(state.shape) == expected.shape
+    for step in (1, 3):
+        expected[step] = 10 * step + np.arange(6).reshape(3, 2)
+        state = record.written(state, step, ops.convert_to_tensor(expected[step]))
+    assert record.stacked(state).dtype == "int32"
+    np.testing.assert_array_equal(record.stacked(state), expected)
+
+
+def test_a_graph_knows_how_many_steps_there_are():
+    tf = pytest.importorskip("tensorflow")
+    if keras.backend.backend() == "tensorflow":
+        found = []
+        whole = tf.function(lambda values: found.append(recorded(values, 2)), autograph=False)
+        whole(tf.constant(VALUES))
+        assert found[0].shape[0] == len(VALUES)

@@ -84,5 +84,20 @@ def test_what_it_cannot_do_is_refused():
     for text in ("window:2", "rotary"):
         with pytest.raises(ValueError, match="two sequences"):
             StepwiseAttention(mechanism=parse_mechanism(text))
+    for text in ("multi-scale:2", "qk-norm", "grouped:1", "gumbel", "chunked", "linear:8"):
+        with pytest.raises(ValueError, match="it takes no scales, no QK-norm"):
+            StepwiseAttention(mechanism=parse_mechanism(text))
     with pytest.raises(ValueError, match="Received: 4 and 7"):
         StepwiseAttention(mechanism=parse_mechanism("dot")).build(QUERY.shape, (BATCH, KEYS, 7))
+
+
+def test_projections_have_names_and_types_of_their_layer():
+    layer = StepwiseAttention(mechanism=parse_mechanism("additive"), dtype="mixed_bfloat16")
+    layer.build(QUERY.shape, (BATCH, KEYS, 7))
+    assert [layer.query_dense.name, layer.key_dense.name] == ["query", "key"]
+    for dense in (layer.query_dense, layer.key_dense):
+        assert dense.dtype_policy.name == "mixed_bfloat16"
+        assert dense.kernel.shape[1] == DIM
+    assert layer.query_dense.bias is None
+    assert layer.key_dense.kernel.shape[0] == 7
+    assert layer.built

@@ -74,4 +74,8 @@ def test_words_stand_below_the_flags_that_take_them():
     assert "local-p:SIZE" in of_other
     listed = [line.split("  ")[1] for line in text.splitlines() if line.startswith("  ")]
     assert sorted(listed) == sorted(str(word) for word in WORDS.values())
-    assert "words of --one, joined" in described({"--one": ("self",)})
+    of_self = described({"--one": ("self",)})
+    assert of_self.startswith("words of --one, joined by '+':\n  full ")
+    # What no flag takes is not listed.
+    assert of_self.count("words of") == 1
+    assert "local-p" not in of_self
