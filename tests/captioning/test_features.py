@@ -126,6 +126,23 @@ def test_grids_of_mobilenet(grid, sides):
     assert [output._keras_history.operation.name for output in backbone.outputs] == names[grid]
 
 
+def test_a_cell_of_the_small_cnn_sees_itself_and_two_pixels_around_it():
+    encoder = build_encoder(Config(image_size=32))
+    pixels = tf.Variable(np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 3)), dtype="float32")
+    with tf.GradientTape(persistent=True) as tape:
+        (cells,) = read_grids(encoder, pixels)
+        told = {
+            place: tf.reduce_sum(cells[0, place[0], place[1]] ** 2) for place in ((1, 2), (3, 0))
+        }
+    assert cells.shape[1:3] == (4, 4)
+    for (row, column), one in told.items():
+        seen = np.any(tape.gradient(one, pixels)[0] != 0, axis=-1)
+        expected = np.zeros((32, 32), bool)
+        rows, columns = (slice(max(8 * at - 2, 0), 8 * at + 10) for at in (row, column))
+        expected[rows, columns] = True
+        np.testing.assert_array_equal(seen, expected)
+
+
 def test_weights_of_another_architecture_are_one_sentence(tmp_path):
     path = tmp_path / "other.weights.h5"
     small_encoder(0).save_weights(path)
