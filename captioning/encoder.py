@@ -71,15 +71,15 @@ def read_grids(encoder: keras.Model, pixels: Any) -> tuple[Any, ...]:
 def _small_cnn(config: Config) -> keras.Model:
     """Four convolutions that leave cells of 8 pixels, trained from scratch.
 
-    A cell sees itself and two pixels around it, and is normalised by itself: one that sees more can
-    tell of an object that lies beside it, and attention then settles beside the object. It is the
-    mean of four finer cells, so that none of its corners counts more than the others.
+    A cell sees itself and three pixels around it, and is normalised by itself: one that sees more
+    can tell of an object that lies beside it, and attention then settles beside the object. It is
+    the mean of four finer cells, so that none of its corners counts more than the others.
     """
     pixels = keras.Input((config.image_size, config.image_size, 3), name="pixels", dtype="float32")
     options: dict[str, Any] = {"padding": "same", "dtype": config.precision}
     x = keras.layers.Rescaling(1 / 127.5, -1.0, dtype="float32", name="scaling")(pixels)
     for index, (filters, kernel, stride) in enumerate(
-        ((32, 2, 2), (96, 4, 2), (128, 1, 1), (128, 1, 1))
+        ((32, 4, 2), (96, 4, 2), (128, 1, 1), (128, 1, 1))
     ):
         x = keras.layers.Conv2D(
             filters, kernel, strides=stride, use_bias=False, name=f"convolution_{index}", **options

@@ -126,7 +126,7 @@ def test_grids_of_mobilenet(grid, sides):
     assert [output._keras_history.operation.name for output in backbone.outputs] == names[grid]
 
 
-def test_a_cell_of_the_small_cnn_sees_itself_and_two_pixels_around_it():
+def test_a_cell_of_the_small_cnn_sees_itself_and_three_pixels_around_it():
     encoder = build_encoder(Config(image_size=32))
     pixels = tf.Variable(np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 3)), dtype="float32")
     with tf.GradientTape(persistent=True) as tape:
@@ -138,7 +138,7 @@ def test_a_cell_of_the_small_cnn_sees_itself_and_two_pixels_around_it():
     for (row, column), one in told.items():
         seen = np.any(tape.gradient(one, pixels)[0] != 0, axis=-1)
         expected = np.zeros((32, 32), bool)
-        rows, columns = (slice(max(8 * at - 2, 0), 8 * at + 10) for at in (row, column))
+        rows, columns = (slice(max(8 * at - 3, 0), 8 * at + 11) for at in (row, column))
         expected[rows, columns] = True
         np.testing.assert_array_equal(seen, expected)
 

@@ -165,7 +165,7 @@ def test_eight_pictures_can_be_learned_by_heart(name):
     data = data.padded_batch(8, padded_shapes=shapes)
     if name == "transformer":
         model.optimizer.learning_rate = 0.003
-    model.fit(data, steps_per_epoch=200, shuffle=False, verbose=0)
+    model.fit(data, steps_per_epoch=500, shuffle=False, verbose=0)
     said = np.argmax(model(inputs, training=False)["logits"], axis=-1)
     assert (said == target).mean() > 0.95
 
