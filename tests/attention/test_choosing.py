@@ -309,12 +309,10 @@ def test_linear_attention_is_given_its_features_and_masks(is_causal):
     call = Call(lengths=(LENGTH, LENGTH), causal=is_causal, key_mask=KEY_MASK)
     options = {**weights, "mechanism": mechanism, **learned(mechanism)}
     options = {name: options[name] for name in ("random_features", "mechanism", "score_weights")}
-    allowed = KEY_MASK[:, None, None] & (
-        np.array(causal().dense(LENGTH, LENGTH)) if is_causal else np.ones((LENGTH, LENGTH), bool)
-    )
+    options |= {"causal": is_causal, "key_mask": KEY_MASK}
     expected = (
-        linear_attention(QUERY, KEY, VALUE, causal=is_causal, key_mask=KEY_MASK, **options),
-        implied_weights(QUERY, KEY, mask=allowed, **options),
+        linear_attention(QUERY, KEY, VALUE, **options),
+        implied_weights(QUERY, KEY, **options),
     )
     assert_same(ran(text, call, algorithm_weights=weights), expected)
     assert ran(text, call, algorithm_weights=weights, wanted=False)[1] is None
