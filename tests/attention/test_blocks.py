@@ -178,31 +178,3 @@ def test_nothing_is_kept_that_is_computed_again():
         graph = passes.get_concrete_function(tf.constant(X)).graph
         counts.append(sum(operation.type == "Softmax" for operation in graph.get_operations()))
     assert counts == [1, 2]
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"dropout_rate": 0.1},
-        {"attention_dropout_rate": 0.1},
-        {"mechanism": parse_mechanism("gumbel")},
-    ],
-)
-def test_what_is_drawn_anew_cannot_be_computed_again(options):
-    sizes = {"num_heads": 2, "key_dim": 4, "feedforward_dim": 12}
-    with pytest.raises(ValueError, match="the same twice"):
-        EncoderBlock(**sizes, **options, rematerialize=True)
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["sparsemax", "hard", "span:8", "multi-scale:2", "linear:16", "chunked:2", "local+window:2"],
-)
-def test_blocks_attend_by_any_mechanism(text):
-    for kind, inputs in BLOCKS.items():
-        block = kind(**SIZES, mechanism=parse_mechanism(text))
-        output = np.array(block(*inputs))
-        assert output.shape == X.shape
-        assert np.isfinite(output).all()
-        config = block.get_config()
-        assert kind.from_config(config).mechanism == block.mechanism
