@@ -147,10 +147,10 @@ MUTANTS = {
         "(orthogonal * np.sign(np.diag(triangular))).T",
         "orthogonal.T",
     ),
-    "linear attention sees one step ahead": (
+    "linear attention sees what lies ahead": (
         "algorithms.linear",
-        "places[None] <= places[:, None]",
-        "places[None] <= places[:, None] + 1",
+        "ops.zeros_like(first)",
+        "ops.ones_like(first)",
     ),
     "padding is mixed into low-rank keys": (
         "algorithms.low_rank",
