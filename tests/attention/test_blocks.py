@@ -178,3 +178,17 @@ def test_nothing_is_kept_that_is_computed_again():
         graph = passes.get_concrete_function(tf.constant(X)).graph
         counts.append(sum(operation.type == "Softmax" for operation in graph.get_operations()))
     assert counts == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["sparsemax", "hard", "span:8", "multi-scale:2", "linear:16", "chunked:2", "local+window:2"],
+)
+def test_blocks_attend_by_any_mechanism(text):
+    for kind, inputs in BLOCKS.items():
+        block = kind(**SIZES, mechanism=parse_mechanism(text))
+        output = np.array(block(*inputs))
+        assert output.shape == X.shape
+        assert np.isfinite(output).all()
+        config = block.get_config()
+        assert kind.from_config(config).mechanism == block.mechanism

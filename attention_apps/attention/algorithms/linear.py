@@ -66,8 +66,8 @@ def linear_attention(
     `f(x)_i = exp(w_i.x - |x|^2 / 2)` with random directions w. Time grows with
     `length x features x dim`. The causal form walks over blocks of 64 positions in a loop of the
     graph, keeps one `features x dim` state a block, and halves the blocks until nothing is
-    measured by a later key. The error falls with the square root of
-    the number of features, and grows with the exponential of the lengths of queries and keys.
+    measured by a later key. The error falls with the square root of the number of features, and
+    grows with the exponential of the lengths of queries and keys.
 
     Args:
         query: `(batch, query, heads, dim)`.
