@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras import ops
 
 from attention_apps.attention.adaptive_span import AdaptiveSpan
-from attention_apps.attention.algorithms.chunked import _fitting_rows
+from attention_apps.attention.algorithms.chunked import _fitting_heads, _fitting_rows
 from attention_apps.attention.algorithms.dense import dense_attention
 from attention_apps.attention.algorithms.linear import OrthogonalFeatures, linear_attention
 from attention_apps.attention.algorithms.pooled import pooled_attention
@@ -148,7 +148,7 @@ def test_chunks_attend_across_sequences_of_two_lengths(causal):
         ("random:1:16:1024:3+window:20", 1024, {}),
     ],
 )
-def test_chunks_of_keys_as_many_as_clash_in_a_cache(words, num_queries, options):
+def test_chunks_of_a_thousand_keys(words, num_queries, options):
     rng = np.random.default_rng(0)
     keys = rng.normal(size=(2, 1024, DIM)).astype("float32")
     queries = rng.normal(size=(2, num_queries, DIM)).astype("float32")
@@ -168,10 +168,11 @@ def test_chunks_of_keys_as_many_as_clash_in_a_cache(words, num_queries, options)
 
 
 @pytest.mark.parametrize(
-    ("heads", "keys", "rows"), [(8, 2048, 256), (8, 8192, 64), (8, 2**20, 32), (1, 1000, 4096)]
+    ("keys", "panel"), [(128, (256, 8)), (512, (256, 4)), (2048, (256, 1)), (2**16, (64, 1))]
 )
-def test_a_chunk_has_as_many_rows_as_fit_sixteen_megabytes(heads, keys, rows):
-    assert _fitting_rows(heads, keys) == rows
+def test_a_panel_of_eight_heads_is_cut_to_what_a_cache_holds(keys, panel):
+    rows = _fitting_rows(keys)
+    assert (rows, _fitting_heads(8, rows, keys)) == panel
 
 
 @pytest.mark.parametrize("text", [*EXACT, *APPROXIMATE])

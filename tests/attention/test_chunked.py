@@ -117,18 +117,16 @@ def test_chunks_have_the_context_of_dense_attention(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "rows", "clash"),
+    ("name", "rows", "heads"),
     [
-        *((name, ROWS, 1024) for name in CALLS),
-        ("a bias", 4, 1024),
-        ("both", 50, 1024),
-        *((name, ROWS, KEYS) for name in CALLS),
-        ("both", ROWS, 1),
+        *((name, ROWS, HEADS) for name in CALLS),
+        *((name, ROWS, 2) for name in CALLS),
+        ("a bias", 4, 1),
+        ("both", 50, 1),
     ],
 )
-def test_chunks_are_the_dense_attention(name, rows, clash, monkeypatch):
-    monkeypatch.setattr(chunked, "_CLASH", clash)
-    monkeypatch.setattr(chunked, "_SPARE_KEYS", 3)
+def test_chunks_are_the_dense_attention(name, rows, heads, monkeypatch):
+    monkeypatch.setattr(chunked, "_PANEL", heads * min(rows, QUERIES) * KEYS)
     text, masks = CALLS[name]
 
     def ours(*inputs, **options):
@@ -148,29 +146,6 @@ def test_a_batch_may_be_of_one():
     )
     for one, other in zip([context, *gradients], [whole, *others], strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("text", "clash", "spare"),
-    [("full", KEYS, 3), ("full", 10, 0), ("full", 22, 0), ("soft-cap:2", KEYS, 0)],
-)
-def test_keys_are_spared_in_the_gradient_and_where_rows_clash(text, clash, spare, monkeypatch):
-    monkeypatch.setattr(chunked, "_CLASH", clash)
-    monkeypatch.setattr(chunked, "_SPARE_KEYS", 3)
-    widths = []
-    softmax = ops.softmax
-    monkeypatch.setattr(
-        ops, "softmax", lambda x, **axis: (widths.append(x.shape[-1]), softmax(x, **axis))[1]
-    )
-
-    def ours(*inputs, **options):
-        context = chunked_attention(*inputs, rows=QUERIES, **options)
-        assert set(widths) == {KEYS}
-        widths.clear()
-        return context
-
-    answers(ours, text, draws())
-    assert set(widths) == {KEYS + spare}
 
 
 def test_wide_numbers_stay_wide():
@@ -228,21 +203,37 @@ def test_a_traced_call_is_the_eager_one(known):
     assert_equal((context, gradients), answers(dense(), "alibi", draws()), 1e-5)
 
 
-def test_chunks_have_as_many_rows_as_fit(monkeypatch):
-    monkeypatch.setattr(chunked, "_PANEL", 16 * HEADS * KEYS)
+def test_chunks_have_as_many_rows_as_fit_with_one_head(monkeypatch):
+    monkeypatch.setattr(chunked, "_ONE_HEAD", 16 * KEYS)
     monkeypatch.setattr(chunked, "_FEWEST_ROWS", 3)
+    monkeypatch.setattr(chunked, "_MOST_ROWS", 100)
     rows = chunked._fitting_rows
-    assert [rows(HEADS, keys) for keys in (KEYS, KEYS + 1, 2 * KEYS, 16 * KEYS)] == [16, 8, 8, 3]
-    assert rows(HEADS, 10**9) == 3
-    assert isinstance(rows(HEADS, KEYS), int)
-    assert rows(1, 1) == 512  # The largest power of two among 704.
-    assert rows(HEADS, tf.constant(7)) == 128
+    assert [rows(keys) for keys in (KEYS, KEYS + 1, 2 * KEYS, 16 * KEYS)] == [16, 8, 8, 3]
+    assert rows(10**9) == 3
+    assert rows(2) == 64  # The largest power of two among 88.
+    assert rows(1) == 100
+    assert isinstance(rows(KEYS), int)
+    assert rows(tf.constant(7)) == 128
     taken = []
     monkeypatch.setattr(chunked, "_fitting_rows", lambda *sizes: taken.append(sizes) or ROWS)
     inputs = draws()
     chunked_attention(*inputs, mechanism=parse_mechanism("full"))
     chunked_attention(*inputs, mechanism=parse_mechanism("full"), rows=2)
-    assert taken == [(HEADS, KEYS)]
+    assert taken == [(KEYS,)]
+
+
+def test_a_panel_has_the_largest_part_of_the_heads_that_fits(monkeypatch):
+    monkeypatch.setattr(chunked, "_PANEL", 6 * ROWS * KEYS)
+    fitting = chunked._fitting_heads
+    assert [fitting(heads, ROWS, KEYS) for heads in (1, 4, 6, 7, 8, 12)] == [1, 4, 6, 1, 4, 6]
+    assert fitting(12, ROWS, KEYS + 1) == 4
+    assert fitting(12, ROWS + 3, KEYS) == 3
+    assert fitting(12, 100, 100) == 1
+    assert fitting(12, 100, tf.constant(7)) == 12
+    taken = []
+    monkeypatch.setattr(chunked, "_fitting_heads", lambda *sizes: taken.append(sizes) or 2)
+    chunked_attention(*draws(), mechanism=parse_mechanism("full"), rows=50)
+    assert taken == [(HEADS, QUERIES, KEYS)]
 
 
 def test_no_more_is_computed_than_there_are_queries(monkeypatch):

@@ -119,7 +119,7 @@ MUTANTS = {
     ),
     "the chunked gradient forgets the mean": (
         "algorithms.chunked",
-        "weights * (by_weight - _by_head(means[chunk]))",
+        "weights * (by_weight - mean[chunk])",
         "weights * by_weight",
     ),
     "the chunked gradient forgets the soft cap": (

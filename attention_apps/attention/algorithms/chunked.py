@@ -1,4 +1,4 @@
-"""Exact attention with memory that does not grow with query x key: some queries at a time."""
+"""Exact attention with memory that does not grow with query x key: a few scores at a time."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any
 from keras import ops
 
 from attention_apps.attention.masks import Mask, end_aligned_positions
-from attention_apps.attention.normalizers import LOWEST, emptied, lowered
+from attention_apps.attention.normalizers import emptied, lowered
 from attention_apps.attention.score_shaping import soft_cap
 from attention_apps.attention.scoring import SCORINGS
 
 if TYPE_CHECKING:
     from attention_apps.attention.mechanism import Mechanism
 
-# Scores held at once, in numbers: 16 MB, of which a few copies fit the caches of a core.
-_PANEL = 2**22
-_FEWEST_ROWS = 32
-# Rows of a multiple of so many numbers lie on the same lines of a processor's first cache, and
-# products that read down a panel take twice the time; with some keys more they do not.
-_CLASH = 1024
-_SPARE_KEYS = 16
+# Scores that all heads of a panel have at once, in numbers: 2 MB, what a core's own cache holds.
+# Panels of eight heads and 16 MB take 1.1 to 1.2 times the time.
+_PANEL = 2**19
+# Queries of a panel: fewer make narrow products, which cost more than what leaves the cache does;
+# but one head's scores may not take more than 16 MB.
+_FEWEST_ROWS, _MOST_ROWS = 32, 256
+_ONE_HEAD = 2**22
 
 
 def chunked_attention(
@@ -35,11 +35,11 @@ def chunked_attention(
     position_weights: dict[str, Any] | None = None,
     rows: int | None = None,
 ) -> Any:
-    """`softmax(q.k) v` for `rows` queries of one example at a time, forward and backward.
+    """`softmax(q.k) v` for `rows` queries and some heads of one example at a time.
 
     Nothing of the forward pass is kept but its inputs and the context: the backward pass computes
-    the weights of every chunk again. Time grows with query x key, memory with
-    `heads x rows x key`; the numbers are those of the dense algorithm.
+    the weights of every chunk again. Time grows with query x key, memory with `rows x key`; the
+    numbers are those of the dense algorithm.
 
     Args:
         query: `(batch, query, heads, dim)`.
@@ -61,39 +61,56 @@ def chunked_attention(
     query, key = SCORINGS[mechanism.scoring].factors(query, key, **(score_weights or {}))
     num_queries, num_keys = ops.shape(query)[1], ops.shape(key)[1]
     if rows is None:
-        rows = _fitting_rows(query.shape[2], num_keys)
+        rows = _fitting_rows(num_keys)
     if isinstance(num_queries, int):
         rows = min(rows, num_queries)
+    heads = _fitting_heads(query.shape[2], rows, num_keys)
     position, bias = mechanism.position, None
     if position is not None and position.adds_bias:
         # By distance, from the last query and the first key to the first query and the last key.
         distances = ops.arange(num_queries + num_keys - 1) - (num_keys - 1)
         bias = position.bias(query, distances[None], query.shape[2], **(position_weights or {}))
-        bias = ops.reshape(bias, (query.shape[2], -1))
-    panels = _Panels(rows, scope, key_mask, mechanism.soft_cap, (num_queries, num_keys))
+        bias = ops.reshape(bias, (-1, heads, num_queries + num_keys - 1))
+    panels = _Panels(rows, heads, scope, key_mask, mechanism.soft_cap, (num_queries, num_keys))
     return panels.attend(query, key, value, *([] if bias is None else [bias]))
 
 
-def _fitting_rows(num_heads: int, num_keys: Any) -> int:
+def _fitting_rows(num_keys: Any) -> int:
     if not isinstance(num_keys, int):
         return 128
-    rows = _PANEL // (num_heads * num_keys)
-    return max(_FEWEST_ROWS, 2 ** rows.bit_length() // 2)
+    rows = 2 ** (_ONE_HEAD // num_keys).bit_length() // 2
+    return min(max(_FEWEST_ROWS, rows), _MOST_ROWS)
+
+
+def _fitting_heads(num_heads: int, rows: int, num_keys: Any) -> int:
+    """Heads of a panel: so many that groups of them are all alike."""
+    if not isinstance(num_keys, int):
+        return num_heads
+    fitting = max(1, _PANEL // (rows * num_keys))
+    whole = (heads for heads in range(1, num_heads + 1) if num_heads % heads == 0)
+    return max(heads for heads in whole if heads <= fitting)
 
 
 class _Panels:
-    """The scores of some queries of one example with all keys, one panel after the other."""
+    """The scores of some queries and heads of one example with all keys, panel after panel."""
 
     def __init__(
-        self, rows: int, scope: Mask | None, key_mask: Any, cap: float | None, lengths: Any
+        self,
+        rows: int,
+        heads: int,
+        scope: Mask | None,
+        key_mask: Any,
+        cap: float | None,
+        lengths: Any,
     ) -> None:
         self.rows = rows
+        self.heads = heads
         self.scope = scope
         self.key_mask = None if key_mask is None else ops.cast(key_mask, "bool")
         self.cap = cap
         self.num_queries, self.num_keys = lengths
         self.num_chunks = (self.num_queries + rows - 1) // rows
-        self.query_positions, self.key_positions = end_aligned_positions(*lengths)
+        self.key_positions = end_aligned_positions(*lengths)[1]
         # Chunks are all of one size: behind the last query stand some that nobody asks for.
         self.excess = self.num_chunks * rows - self.num_queries
 
@@ -113,17 +130,24 @@ class _Panels:
 
     def _forward(self, query: Any, key: Any, value: Any, bias: Any) -> Any:
         def of_example(_: Any, example: Any) -> tuple[Any, Any]:
-            q, k, v = self._chunks(query[example]), _by_head(key[example]), _by_head(value[example])
+            queries = self._chunks(query[example])
+            keys, values = self._groups(key[example]), self._groups(value[example])
 
-            def of_chunk(_: Any, chunk: Any) -> tuple[Any, Any]:
-                q_chunk = _by_head(q[chunk])
-                weights, _unused = self._weights(q_chunk, k, bias, example, chunk, spare=0)
-                context = _by_head(ops.matmul(ops.cast(weights, v.dtype), v))
-                return context, context
+            def of_group(_: Any, group: Any) -> tuple[Any, Any]:
+                q, k, v = queries[group], keys[group], values[group]
+                bias_of_group = [part[group] for part in bias]
 
-            like = ops.zeros((self.rows, query.shape[2], value.shape[-1]), dtype=value.dtype)
-            _, chunks = ops.scan(of_chunk, like, ops.arange(self.num_chunks))
-            context = self._joined(chunks)
+                def of_chunk(_: Any, chunk: Any) -> tuple[Any, Any]:
+                    weights, _unused = self._weights(q[chunk], k, bias_of_group, example, chunk)
+                    context = ops.matmul(ops.cast(weights, v.dtype), v)
+                    return context, context
+
+                like = ops.zeros((self.heads, self.rows, v.shape[-1]), dtype=v.dtype)
+                chunks = ops.scan(of_chunk, like, ops.arange(self.num_chunks))[1]
+                return chunks, chunks
+
+            like = ops.zeros((self.num_chunks, self.heads, self.rows, value.shape[-1]), value.dtype)
+            context = self._joined(ops.scan(of_group, like, ops.arange(queries.shape[0]))[1])
             return context, context
 
         like = ops.zeros((self.num_queries, query.shape[2], value.shape[-1]), dtype=value.dtype)
@@ -134,54 +158,64 @@ class _Panels:
     ) -> Any:
         # What is summed over chunks is summed in float32, or in what is wider already.
         wide = "float64" if query.dtype == "float64" else "float32"
-        clashing = isinstance(self.num_keys, int) and self.num_keys % _CLASH == 0
-        spare = _SPARE_KEYS if clashing and self.cap is None else 0
 
-        def of_example(carried: Any, example: Any) -> tuple[Any, Any]:
-            q, g = self._chunks(query[example]), self._chunks(upstream[example])
-            k, v = (
-                ops.pad(_by_head(tensor[example]), ((0, 0), (0, spare), (0, 0)))
-                for tensor in (key, value)
-            )
+        def of_example(_: Any, example: Any) -> tuple[Any, Any]:
+            queries, upstreams = self._chunks(query[example]), self._chunks(upstream[example])
+            keys, values = self._groups(key[example]), self._groups(value[example])
             # The mean of a query's gradients by weight, which is that of its context.
             means = ops.cast(upstream[example], wide) * ops.cast(context[example], wide)
             means = self._chunks(ops.sum(means, axis=-1, keepdims=True))
 
-            def of_chunk(chunk: Any, q_grad: Any, k_grad: Any, v_grad: Any, *b_grad: Any) -> Any:
-                q_chunk = _by_head(q[chunk])
-                weights, slope = self._weights(q_chunk, k, bias, example, chunk, spare)
-                g_chunk = ops.cast(_by_head(g[chunk]), v.dtype)
-                v_grad = v_grad + ops.cast(
-                    ops.matmul(_turned(g_chunk), ops.cast(weights, v.dtype)), wide
-                )
-                by_weight = ops.cast(ops.matmul(g_chunk, _turned(v)), weights.dtype)
-                by_score = weights * (by_weight - _by_head(means[chunk]))
-                if bias:
-                    b_grad = (b_grad[0] + self._by_distance(by_score, chunk, spare),)
-                if slope is not None:
-                    by_score = by_score * slope
-                by_score = ops.cast(by_score, k.dtype)
-                k_grad = k_grad + ops.cast(ops.matmul(_turned(q_chunk), by_score), wide)
-                found = ops.cast(_by_head(ops.matmul(by_score, k)), wide)
-                q_grad = ops.slice_update(q_grad, (chunk * self.rows, 0, 0), found)
-                return (_after(chunk + 1, found), q_grad, k_grad, v_grad, *b_grad)
+            def of_group(_: Any, group: Any) -> tuple[Any, Any]:
+                q, g, mean = queries[group], upstreams[group], means[group]
+                k, v = keys[group], values[group]
+                bias_of_group = [part[group] for part in bias]
 
-            shape = (self.num_chunks * self.rows, query.shape[2], query.shape[3])
-            start = (
-                ops.zeros(shape, dtype=wide),
-                ops.zeros_like(_turned(k), dtype=wide),
-                ops.zeros_like(_turned(v), dtype=wide),
-                *(ops.zeros_like(part) for part in bias),
+                def of_chunk(
+                    chunk: Any, q_grad: Any, k_grad: Any, v_grad: Any, *b_grad: Any
+                ) -> Any:
+                    weights, slope = self._weights(q[chunk], k, bias_of_group, example, chunk)
+                    g_chunk = ops.cast(g[chunk], v.dtype)
+                    v_grad = v_grad + ops.cast(
+                        ops.matmul(_turned(g_chunk), ops.cast(weights, v.dtype)), wide
+                    )
+                    by_weight = ops.cast(ops.matmul(g_chunk, _turned(v)), weights.dtype)
+                    by_score = weights * (by_weight - mean[chunk])
+                    if bias:
+                        b_grad = (b_grad[0] + self._by_distance(by_score, chunk),)
+                    if slope is not None:
+                        by_score = by_score * slope
+                    by_score = ops.cast(by_score, k.dtype)
+                    k_grad = k_grad + ops.cast(ops.matmul(_turned(q[chunk]), by_score), wide)
+                    found = ops.cast(ops.matmul(by_score, k), wide)
+                    q_grad = ops.slice_update(q_grad, (chunk, 0, 0, 0), found[None])
+                    return (_after(chunk + 1, found), q_grad, k_grad, v_grad, *b_grad)
+
+                start = (
+                    ops.zeros_like(q, dtype=wide),
+                    ops.zeros_like(_turned(k), dtype=wide),
+                    ops.zeros_like(_turned(v), dtype=wide),
+                    *(ops.zeros_like(part) for part in bias_of_group),
+                )
+                _, *gradients = ops.while_loop(
+                    lambda chunk, *_: chunk < self.num_chunks,
+                    of_chunk,
+                    (ops.convert_to_tensor(0), *start),
+                )
+                return tuple(gradients), tuple(gradients)
+
+            like = (
+                ops.zeros_like(queries[0], dtype=wide),
+                *(ops.zeros_like(_turned(tensor[0]), dtype=wide) for tensor in (keys, values)),
+                *(ops.zeros_like(part[0]) for part in bias),
             )
-            _, q_grad, k_grad, v_grad, *b_grad = ops.while_loop(
-                lambda chunk, *_: chunk < self.num_chunks,
-                of_chunk,
-                (ops.convert_to_tensor(0), *start),
+            _, (q_grad, k_grad, v_grad, *b_grad) = ops.scan(
+                of_group, like, ops.arange(queries.shape[0])
             )
             gradients = (
-                ops.cast(q_grad[: self.num_queries], query.dtype),
-                ops.cast(ops.transpose(k_grad, (2, 0, 1))[: self.num_keys], key.dtype),
-                ops.cast(ops.transpose(v_grad, (2, 0, 1))[: self.num_keys], value.dtype),
+                ops.cast(self._joined(q_grad), query.dtype),
+                ops.cast(_by_key(k_grad), key.dtype),
+                ops.cast(_by_key(v_grad), value.dtype),
                 *b_grad,
             )
             return gradients, gradients
@@ -191,13 +225,8 @@ class _Panels:
         _, gradients = ops.scan(of_example, like, ops.arange(ops.shape(query)[0]))
         return (*gradients[:3], *(ops.sum(part, axis=0) for part in gradients[3:]))
 
-    def _weights(
-        self, q: Any, k: Any, bias: Any, example: Any, chunk: Any, spare: int
-    ) -> tuple[Any, Any]:
-        """Weights of a panel, `(heads, rows, key)` float32, and the slope of the soft cap.
-
-        The last `spare` keys are none: their weights are 0.
-        """
+    def _weights(self, q: Any, k: Any, bias: Any, example: Any, chunk: Any) -> tuple[Any, Any]:
+        """Weights of a panel, `(heads, rows, key)` float32, and the slope of the soft cap."""
         if q.dtype == "float16":
             q, k = ops.cast(q, "float32"), ops.cast(k, "float32")
         scores = ops.matmul(q, _turned(k))
@@ -209,53 +238,56 @@ class _Panels:
             slope = 1.0 - ops.square(scores / self.cap)
         rows = chunk * self.rows + ops.arange(self.rows)
         if bias:
-            places = self._places(rows, spare)
+            places = self._places(rows)
             scores = scores + ops.take(ops.cast(bias[0], scores.dtype), places, axis=1)
         mask = None
         if self.scope is not None:
             positions = rows + (self.num_keys - self.num_queries)
-            mask = self.scope.allowed(positions[:, None], self._keys(spare)[None])[None]
+            mask = self.scope.allowed(positions[:, None], self.key_positions[None])[None]
         if self.key_mask is not None:
-            kept = ops.pad(self.key_mask[example], ((0, spare),))[None, None]
+            kept = self.key_mask[example][None, None]
             mask = kept if mask is None else ops.logical_and(mask, kept)
-        if spare and self.key_mask is None:
-            there = ops.arange(self.num_keys + spare) < self.num_keys
-            if mask is None:
-                scores = scores + ops.where(there, 0.0, LOWEST)
-            else:
-                mask = ops.logical_and(mask, there)
-        return emptied(ops.softmax(lowered(scores, mask), axis=-1), mask), slope
+        return emptied(ops.softmax(lowered(scores, mask)), mask), slope
 
-    def _keys(self, spare: int) -> Any:
-        """Positions of the keys; those of the spare ones, which have no weight, are 0."""
-        return ops.pad(self.key_positions, ((0, spare),))
-
-    def _places(self, rows: Any, spare: int) -> Any:
+    def _places(self, rows: Any) -> Any:
         """Where the bias of a row and a key stands in the bias by distance, `(rows, key)`."""
-        places = self._keys(spare) - rows[:, None] + (self.num_queries - 1)
+        places = self.key_positions - rows[:, None] + (self.num_queries - 1)
         return ops.maximum(places, 0)  # Of rows behind the last query, which have no gradient.
 
-    def _by_distance(self, by_score: Any, chunk: Any, spare: int) -> Any:
+    def _by_distance(self, by_score: Any, chunk: Any) -> Any:
         """Sum gradients `(heads, rows, key)` of scores to those of the bias `(heads, distance)`."""
         rows = chunk * self.rows + ops.arange(self.rows)
         flat = ops.reshape(ops.transpose(by_score, (1, 2, 0)), (-1, by_score.shape[0]))
-        places = ops.reshape(self._places(rows, spare), (-1,))
+        places = ops.reshape(self._places(rows), (-1,))
         sums = ops.segment_sum(flat, places, num_segments=self.num_queries + self.num_keys - 1)
         return ops.transpose(sums)
 
+    def _groups(self, tensor: Any) -> Any:
+        """From `(key, all heads, dim)` to `(groups, heads, key, dim)`."""
+        _, num_heads, dim = tensor.shape
+        shape = (num_heads // self.heads, self.heads, -1, dim)
+        return ops.reshape(ops.transpose(tensor, (1, 0, 2)), shape)
+
     def _chunks(self, tensor: Any) -> Any:
-        """From `(query, heads, dim)` to `(chunks, rows, heads, dim)`."""
+        """From `(query, all heads, dim)` to `(groups, chunks, heads, rows, dim)`."""
         if not isinstance(self.excess, int) or self.excess:
             tensor = ops.pad(tensor, ((0, self.excess), (0, 0), (0, 0)))
-        return ops.reshape(tensor, (-1, self.rows, *tensor.shape[1:]))
+        _, num_heads, dim = tensor.shape
+        groups = num_heads // self.heads
+        tensor = ops.reshape(tensor, (-1, self.rows, groups, self.heads, dim))
+        return ops.transpose(tensor, (2, 0, 3, 1, 4))
 
     def _joined(self, chunks: Any) -> Any:
-        """From `(chunks, rows, heads, dim)` to `(query, heads, dim)`."""
-        return ops.reshape(chunks, (-1, *chunks.shape[2:]))[: self.num_queries]
+        """From `(groups, chunks, heads, rows, dim)` to `(query, all heads, dim)`."""
+        groups, _, heads, _, dim = chunks.shape
+        chunks = ops.transpose(chunks, (1, 3, 0, 2, 4))
+        return ops.reshape(chunks, (-1, groups * heads, dim))[: self.num_queries]
 
 
-def _by_head(tensor: Any) -> Any:
-    return ops.transpose(tensor, (1, 0, 2))
+def _by_key(tensor: Any) -> Any:
+    """From `(groups, heads, dim, key)` to `(key, all heads, dim)`."""
+    groups, heads, dim, _ = tensor.shape
+    return ops.reshape(ops.transpose(tensor, (3, 0, 1, 2)), (-1, groups * heads, dim))
 
 
 def _turned(tensor: Any) -> Any:
