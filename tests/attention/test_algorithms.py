@@ -148,7 +148,7 @@ def test_chunks_attend_across_sequences_of_two_lengths(causal):
         ("random:1:16:1024:3+window:20", 1024, {}),
     ],
 )
-def test_chunks_of_a_thousand_keys(words, num_queries, options):
+def test_chunks_of_keys_as_many_as_clash_in_a_cache(words, num_queries, options):
     rng = np.random.default_rng(0)
     keys = rng.normal(size=(2, 1024, DIM)).astype("float32")
     queries = rng.normal(size=(2, num_queries, DIM)).astype("float32")

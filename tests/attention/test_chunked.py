@@ -117,16 +117,18 @@ def test_chunks_have_the_context_of_dense_attention(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "rows", "heads"),
+    ("name", "rows", "heads", "clash"),
     [
-        *((name, ROWS, HEADS) for name in CALLS),
-        *((name, ROWS, 2) for name in CALLS),
-        ("a bias", 4, 1),
-        ("both", 50, 1),
+        *((name, ROWS, HEADS, 1024) for name in CALLS),
+        *((name, ROWS, 2, KEYS) for name in CALLS),
+        ("a bias", 4, 1, 1024),
+        ("both", 50, 1, 1),
     ],
 )
-def test_chunks_are_the_dense_attention(name, rows, heads, monkeypatch):
+def test_chunks_are_the_dense_attention(name, rows, heads, clash, monkeypatch):
     monkeypatch.setattr(chunked, "_PANEL", heads * min(rows, QUERIES) * KEYS)
+    monkeypatch.setattr(chunked, "_CLASH", clash)
+    monkeypatch.setattr(chunked, "_SPARE_KEYS", 3)
     text, masks = CALLS[name]
 
     def ours(*inputs, **options):
@@ -146,6 +148,29 @@ def test_a_batch_may_be_of_one():
     )
     for one, other in zip([context, *gradients], [whole, *others], strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("text", "clash", "spare"),
+    [("full", KEYS, 3), ("full", 10, 0), ("full", 22, 0), ("soft-cap:2", KEYS, 0)],
+)
+def test_keys_are_spared_in_the_gradient_and_where_rows_clash(text, clash, spare, monkeypatch):
+    monkeypatch.setattr(chunked, "_CLASH", clash)
+    monkeypatch.setattr(chunked, "_SPARE_KEYS", 3)
+    widths = []
+    softmax = ops.softmax
+    monkeypatch.setattr(
+        ops, "softmax", lambda x, **axis: (widths.append(x.shape[-1]), softmax(x, **axis))[1]
+    )
+
+    def ours(*inputs, **options):
+        context = chunked_attention(*inputs, rows=QUERIES, **options)
+        assert set(widths) == {KEYS}
+        widths.clear()
+        return context
+
+    answers(ours, text, draws())
+    assert set(widths) == {KEYS + spare}
 
 
 def test_wide_numbers_stay_wide():

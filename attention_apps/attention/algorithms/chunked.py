@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from keras import ops
 
 from attention_apps.attention.masks import Mask, end_aligned_positions
-from attention_apps.attention.normalizers import emptied, lowered
+from attention_apps.attention.normalizers import LOWEST, emptied, lowered
 from attention_apps.attention.score_shaping import soft_cap
 from attention_apps.attention.scoring import SCORINGS
 
@@ -21,6 +21,10 @@ _PANEL = 2**19
 # but one head's scores may not take more than 16 MB.
 _FEWEST_ROWS, _MOST_ROWS = 32, 256
 _ONE_HEAD = 2**22
+# Rows of a multiple of so many numbers lie on the same lines of a processor's first cache, and on
+# some products that read down a panel then take twice the time; with some keys more they do not.
+_CLASH = 1024
+_SPARE_KEYS = 16
 
 
 def chunked_attention(
@@ -86,9 +90,10 @@ def _fitting_heads(num_heads: int, rows: int, num_keys: Any) -> int:
     """Heads of a panel: so many that groups of them are all alike."""
     if not isinstance(num_keys, int):
         return num_heads
-    fitting = max(1, _PANEL // (rows * num_keys))
-    whole = (heads for heads in range(1, num_heads + 1) if num_heads % heads == 0)
-    return max(heads for heads in whole if heads <= fitting)
+    heads = num_heads
+    while heads > 1 and (num_heads % heads or heads * rows * num_keys > _PANEL):
+        heads -= 1
+    return heads
 
 
 class _Panels:
@@ -138,7 +143,9 @@ class _Panels:
                 bias_of_group = [part[group] for part in bias]
 
                 def of_chunk(_: Any, chunk: Any) -> tuple[Any, Any]:
-                    weights, _unused = self._weights(q[chunk], k, bias_of_group, example, chunk)
+                    weights, _unused = self._weights(
+                        q[chunk], k, bias_of_group, example, chunk, spare=0
+                    )
                     context = ops.matmul(ops.cast(weights, v.dtype), v)
                     return context, context
 
@@ -158,10 +165,15 @@ class _Panels:
     ) -> Any:
         # What is summed over chunks is summed in float32, or in what is wider already.
         wide = "float64" if query.dtype == "float64" else "float32"
+        clashing = isinstance(self.num_keys, int) and self.num_keys % _CLASH == 0
+        spare = _SPARE_KEYS if clashing and self.cap is None else 0
 
         def of_example(_: Any, example: Any) -> tuple[Any, Any]:
             queries, upstreams = self._chunks(query[example]), self._chunks(upstream[example])
-            keys, values = self._groups(key[example]), self._groups(value[example])
+            keys, values = (
+                ops.pad(self._groups(tensor[example]), ((0, 0), (0, 0), (0, spare), (0, 0)))
+                for tensor in (key, value)
+            )
             # The mean of a query's gradients by weight, which is that of its context.
             means = ops.cast(upstream[example], wide) * ops.cast(context[example], wide)
             means = self._chunks(ops.sum(means, axis=-1, keepdims=True))
@@ -174,7 +186,9 @@ class _Panels:
                 def of_chunk(
                     chunk: Any, q_grad: Any, k_grad: Any, v_grad: Any, *b_grad: Any
                 ) -> Any:
-                    weights, slope = self._weights(q[chunk], k, bias_of_group, example, chunk)
+                    weights, slope = self._weights(
+                        q[chunk], k, bias_of_group, example, chunk, spare
+                    )
                     g_chunk = ops.cast(g[chunk], v.dtype)
                     v_grad = v_grad + ops.cast(
                         ops.matmul(_turned(g_chunk), ops.cast(weights, v.dtype)), wide
@@ -182,7 +196,7 @@ class _Panels:
                     by_weight = ops.cast(ops.matmul(g_chunk, _turned(v)), weights.dtype)
                     by_score = weights * (by_weight - mean[chunk])
                     if bias:
-                        b_grad = (b_grad[0] + self._by_distance(by_score, chunk),)
+                        b_grad = (b_grad[0] + self._by_distance(by_score, chunk, spare),)
                     if slope is not None:
                         by_score = by_score * slope
                     by_score = ops.cast(by_score, k.dtype)
@@ -214,8 +228,8 @@ class _Panels:
             )
             gradients = (
                 ops.cast(self._joined(q_grad), query.dtype),
-                ops.cast(_by_key(k_grad), key.dtype),
-                ops.cast(_by_key(v_grad), value.dtype),
+                ops.cast(_by_key(k_grad)[: self.num_keys], key.dtype),
+                ops.cast(_by_key(v_grad)[: self.num_keys], value.dtype),
                 *b_grad,
             )
             return gradients, gradients
@@ -225,8 +239,13 @@ class _Panels:
         _, gradients = ops.scan(of_example, like, ops.arange(ops.shape(query)[0]))
         return (*gradients[:3], *(ops.sum(part, axis=0) for part in gradients[3:]))
 
-    def _weights(self, q: Any, k: Any, bias: Any, example: Any, chunk: Any) -> tuple[Any, Any]:
-        """Weights of a panel, `(heads, rows, key)` float32, and the slope of the soft cap."""
+    def _weights(
+        self, q: Any, k: Any, bias: Any, example: Any, chunk: Any, spare: int
+    ) -> tuple[Any, Any]:
+        """Weights of a panel, `(heads, rows, key)` float32, and the slope of the soft cap.
+
+        The last `spare` keys are none: their weights are 0.
+        """
         if q.dtype == "float16":
             q, k = ops.cast(q, "float32"), ops.cast(k, "float32")
         scores = ops.matmul(q, _turned(k))
@@ -238,27 +257,37 @@ class _Panels:
             slope = 1.0 - ops.square(scores / self.cap)
         rows = chunk * self.rows + ops.arange(self.rows)
         if bias:
-            places = self._places(rows)
+            places = self._places(rows, spare)
             scores = scores + ops.take(ops.cast(bias[0], scores.dtype), places, axis=1)
         mask = None
         if self.scope is not None:
             positions = rows + (self.num_keys - self.num_queries)
-            mask = self.scope.allowed(positions[:, None], self.key_positions[None])[None]
+            mask = self.scope.allowed(positions[:, None], self._keys(spare)[None])[None]
         if self.key_mask is not None:
-            kept = self.key_mask[example][None, None]
+            kept = ops.pad(self.key_mask[example], ((0, spare),))[None, None]
             mask = kept if mask is None else ops.logical_and(mask, kept)
+        if spare and self.key_mask is None:
+            there = ops.arange(self.num_keys + spare) < self.num_keys
+            if mask is None:
+                scores = scores + ops.where(there, 0.0, LOWEST)
+            else:
+                mask = ops.logical_and(mask, there)
         return emptied(ops.softmax(lowered(scores, mask)), mask), slope
 
-    def _places(self, rows: Any) -> Any:
+    def _keys(self, spare: int) -> Any:
+        """Positions of the keys; those of the spare ones, which have no weight, are 0."""
+        return ops.pad(self.key_positions, ((0, spare),))
+
+    def _places(self, rows: Any, spare: int) -> Any:
         """Where the bias of a row and a key stands in the bias by distance, `(rows, key)`."""
-        places = self.key_positions - rows[:, None] + (self.num_queries - 1)
+        places = self._keys(spare) - rows[:, None] + (self.num_queries - 1)
         return ops.maximum(places, 0)  # Of rows behind the last query, which have no gradient.
 
-    def _by_distance(self, by_score: Any, chunk: Any) -> Any:
+    def _by_distance(self, by_score: Any, chunk: Any, spare: int) -> Any:
         """Sum gradients `(heads, rows, key)` of scores to those of the bias `(heads, distance)`."""
         rows = chunk * self.rows + ops.arange(self.rows)
         flat = ops.reshape(ops.transpose(by_score, (1, 2, 0)), (-1, by_score.shape[0]))
-        places = ops.reshape(self._places(rows), (-1,))
+        places = ops.reshape(self._places(rows, spare), (-1,))
         sums = ops.segment_sum(flat, places, num_segments=self.num_queries + self.num_keys - 1)
         return ops.transpose(sums)
 
