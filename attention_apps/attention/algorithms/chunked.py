@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from attention_apps.attention.mechanism import Mechanism
 
 # Scores that all heads of a panel have at once, in numbers: 2 MB, what a core's own cache holds.
-# Panels of eight heads and 16 MB take 1.1 to 1.2 times the time.
+# With AVX-512 panels of eight heads and 16 MB take 1.1 times the time.
 _PANEL = 2**19
 # Queries of a panel: fewer make narrow products, which cost more than what leaves the cache does;
 # but one head's scores may not take more than 16 MB.
