@@ -169,46 +169,53 @@ class _Panels:
         spare = _SPARE_KEYS if clashing and self.cap is None else 0
 
         def of_example(_: Any, example: Any) -> tuple[Any, Any]:
-            queries, upstreams = self._chunks(query[example]), self._chunks(upstream[example])
+            queries = self._chunks(query[example])
+            upstreams = self._chunks(ops.cast(upstream[example], value.dtype))
             keys, values = (
                 ops.pad(self._groups(tensor[example]), ((0, 0), (0, 0), (0, spare), (0, 0)))
                 for tensor in (key, value)
             )
-            # The mean of a query's gradients by weight, which is that of its context.
+            asking, asked = self._with_lowest(queries, keys) if spare else (queries, keys)
+            # The mean of a query's gradients by weight is that of its context. It is taken from
+            # them inside their product, which saves a pass over the panel.
             means = ops.cast(upstream[example], wide) * ops.cast(context[example], wide)
-            means = self._chunks(ops.sum(means, axis=-1, keepdims=True))
+            means = _parts(self._chunks(ops.sum(means, axis=-1, keepdims=True)), value.dtype)
+            lessened = ops.concatenate([upstreams, -means], axis=-1)
+            ones = ops.ones((*ops.shape(values)[:-1], means.shape[-1]), dtype=value.dtype)
+            lessening = ops.concatenate([values, ones], axis=-1)
 
             def of_group(_: Any, group: Any) -> tuple[Any, Any]:
-                q, g, mean = queries[group], upstreams[group], means[group]
-                k, v = keys[group], values[group]
+                q, g, less = queries[group], upstreams[group], lessened[group]
+                k, by = keys[group], lessening[group]
+                ask, about = asking[group], asked[group]
                 bias_of_group = [part[group] for part in bias]
 
                 def of_chunk(
                     chunk: Any, q_grad: Any, k_grad: Any, v_grad: Any, *b_grad: Any
                 ) -> Any:
                     weights, slope = self._weights(
-                        q[chunk], k, bias_of_group, example, chunk, spare
+                        ask[chunk], about, bias_of_group, example, chunk, spare
                     )
-                    g_chunk = ops.cast(g[chunk], v.dtype)
                     v_grad = v_grad + ops.cast(
-                        ops.matmul(_turned(g_chunk), ops.cast(weights, v.dtype)), wide
+                        ops.matmul(_turned(g[chunk]), ops.cast(weights, g.dtype)), wide
                     )
-                    by_weight = ops.cast(ops.matmul(g_chunk, _turned(v)), weights.dtype)
-                    by_score = weights * (by_weight - mean[chunk])
+                    by_weight = ops.matmul(less[chunk], _turned(by))
+                    by_score = weights * ops.cast(by_weight, weights.dtype)
                     if bias:
                         b_grad = (b_grad[0] + self._by_distance(by_score, chunk, spare),)
                     if slope is not None:
                         by_score = by_score * slope
                     by_score = ops.cast(by_score, k.dtype)
                     k_grad = k_grad + ops.cast(ops.matmul(_turned(q[chunk]), by_score), wide)
-                    found = ops.cast(ops.matmul(by_score, k), wide)
-                    q_grad = ops.slice_update(q_grad, (chunk, 0, 0, 0), found[None])
+                    found = ops.matmul(by_score, k)
+                    # Not slice_update, which copies all that it does not change.
+                    q_grad = ops.scatter_update(q_grad, [[chunk]], found[None])
                     return (_after(chunk + 1, found), q_grad, k_grad, v_grad, *b_grad)
 
                 start = (
-                    ops.zeros_like(q, dtype=wide),
+                    ops.zeros_like(q),
                     ops.zeros_like(_turned(k), dtype=wide),
-                    ops.zeros_like(_turned(v), dtype=wide),
+                    ops.zeros_like(_turned(values[group]), dtype=wide),
                     *(ops.zeros_like(part) for part in bias_of_group),
                 )
                 _, *gradients = ops.while_loop(
@@ -219,7 +226,7 @@ class _Panels:
                 return tuple(gradients), tuple(gradients)
 
             like = (
-                ops.zeros_like(queries[0], dtype=wide),
+                ops.zeros_like(queries[0]),
                 *(ops.zeros_like(_turned(tensor[0]), dtype=wide) for tensor in (keys, values)),
                 *(ops.zeros_like(part[0]) for part in bias),
             )
@@ -244,7 +251,7 @@ class _Panels:
     ) -> tuple[Any, Any]:
         """Weights of a panel, `(heads, rows, key)` float32, and the slope of the soft cap.
 
-        The last `spare` keys are none: their weights are 0.
+        The last `spare` keys are none: with the lowest score, their weights are 0.
         """
         if q.dtype == "float16":
             q, k = ops.cast(q, "float32"), ops.cast(k, "float32")
@@ -266,13 +273,19 @@ class _Panels:
         if self.key_mask is not None:
             kept = ops.pad(self.key_mask[example], ((0, spare),))[None, None]
             mask = kept if mask is None else ops.logical_and(mask, kept)
-        if spare and self.key_mask is None:
-            there = ops.arange(self.num_keys + spare) < self.num_keys
-            if mask is None:
-                scores = scores + ops.where(there, 0.0, LOWEST)
-            else:
-                mask = ops.logical_and(mask, there)
         return emptied(ops.softmax(lowered(scores, mask)), mask), slope
+
+    def _with_lowest(self, queries: Any, keys: Any) -> tuple[Any, Any]:
+        """Give each vector one number more, so that spare keys get the lowest score.
+
+        It comes out of the product, which saves a pass over the panel.
+        """
+        if queries.dtype == "float16":  # Its lowest number is not low enough.
+            queries, keys = ops.cast(queries, "float32"), ops.cast(keys, "float32")
+        spare = ops.arange(keys.shape[2]) >= self.num_keys
+        low = ops.where(spare[:, None], LOWEST, 0.0) + ops.zeros_like(keys[..., :1])
+        keys = ops.concatenate([keys, ops.cast(low, keys.dtype)], axis=-1)
+        return ops.concatenate([queries, ops.ones_like(queries[..., :1])], axis=-1), keys
 
     def _keys(self, spare: int) -> Any:
         """Positions of the keys; those of the spare ones, which have no weight, are 0."""
@@ -321,6 +334,15 @@ def _by_key(tensor: Any) -> Any:
 
 def _turned(tensor: Any) -> Any:
     return ops.transpose(tensor, (0, 2, 1))
+
+
+def _parts(tensor: Any, dtype: str) -> Any:
+    """Numbers in the type `dtype` that add up to `tensor`, side by side: two where it is short."""
+    if tensor.dtype == dtype:
+        return tensor
+    high = ops.cast(tensor, dtype)
+    low = ops.cast(tensor - ops.cast(high, tensor.dtype), dtype)
+    return ops.concatenate([high, low], axis=-1)
 
 
 def _after(number: Any, tensor: Any) -> Any:
