@@ -282,3 +282,10 @@ def test_waiting_for_a_tensor_changes_no_number(number):
     waited = chunked._after(ops.convert_to_tensor(3, dtype="int32"), ops.full((2, 2), number))
     assert int(waited) == 3
     assert keras.backend.standardize_dtype(waited.dtype) == "int32"
+
+
+def test_what_a_short_type_loses_of_a_number_stands_beside_it():
+    numbers = np.random.default_rng(3).normal(size=(50, 1)).astype("float32")
+    high, low = np.split(np.array(ops.cast(chunked._parts(numbers, "bfloat16"), "float32")), 2, 1)
+    assert np.abs(high - numbers).max() > 1e-4
+    np.testing.assert_allclose(high + low, numbers, rtol=2.0**-16)

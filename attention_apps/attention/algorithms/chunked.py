@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import keras
 from keras import ops
 
 from attention_apps.attention.masks import Mask, end_aligned_positions
@@ -164,7 +165,7 @@ class _Panels:
         self, query: Any, key: Any, value: Any, bias: Any, context: Any, upstream: Any
     ) -> Any:
         # What is summed over chunks is summed in float32, or in what is wider already.
-        wide = "float64" if query.dtype == "float64" else "float32"
+        wide = keras.backend.result_type(query.dtype, "float32")
         clashing = isinstance(self.num_keys, int) and self.num_keys % _CLASH == 0
         spare = _SPARE_KEYS if clashing and self.cap is None else 0
 
@@ -175,31 +176,30 @@ class _Panels:
                 ops.pad(self._groups(tensor[example]), ((0, 0), (0, 0), (0, spare), (0, 0)))
                 for tensor in (key, value)
             )
-            asking, asked = self._with_lowest(queries, keys) if spare else (queries, keys)
+            scored = self._with_lowest(queries, keys) if spare else (queries, keys)
             # The mean of a query's gradients by weight is that of its context. It is taken from
             # them inside their product, which saves a pass over the panel.
             means = ops.cast(upstream[example], wide) * ops.cast(context[example], wide)
             means = _parts(self._chunks(ops.sum(means, axis=-1, keepdims=True)), value.dtype)
-            lessened = ops.concatenate([upstreams, -means], axis=-1)
-            ones = ops.ones((*ops.shape(values)[:-1], means.shape[-1]), dtype=value.dtype)
-            lessening = ops.concatenate([values, ones], axis=-1)
+            centred = ops.concatenate([upstreams, -means], axis=-1)
+            centring = ops.pad(values, ((0, 0), (0, 0), (0, 0), (0, 2)), constant_values=1)
 
             def of_group(_: Any, group: Any) -> tuple[Any, Any]:
-                q, g, less = queries[group], upstreams[group], lessened[group]
-                k, by = keys[group], lessening[group]
-                ask, about = asking[group], asked[group]
+                q, g, g_centred = queries[group], upstreams[group], centred[group]
+                k, v_centring = keys[group], centring[group]
+                q_scored, k_scored = (part[group] for part in scored)
                 bias_of_group = [part[group] for part in bias]
 
                 def of_chunk(
                     chunk: Any, q_grad: Any, k_grad: Any, v_grad: Any, *b_grad: Any
                 ) -> Any:
                     weights, slope = self._weights(
-                        ask[chunk], about, bias_of_group, example, chunk, spare
+                        q_scored[chunk], k_scored, bias_of_group, example, chunk, spare
                     )
                     v_grad = v_grad + ops.cast(
                         ops.matmul(_turned(g[chunk]), ops.cast(weights, g.dtype)), wide
                     )
-                    by_weight = ops.matmul(less[chunk], _turned(by))
+                    by_weight = ops.matmul(g_centred[chunk], _turned(v_centring))
                     by_score = weights * ops.cast(by_weight, weights.dtype)
                     if bias:
                         b_grad = (b_grad[0] + self._by_distance(by_score, chunk, spare),)
@@ -280,12 +280,11 @@ class _Panels:
 
         It comes out of the product, which saves a pass over the panel.
         """
-        if queries.dtype == "float16":  # Its lowest number is not low enough.
-            queries, keys = ops.cast(queries, "float32"), ops.cast(keys, "float32")
         spare = ops.arange(keys.shape[2]) >= self.num_keys
-        low = ops.where(spare[:, None], LOWEST, 0.0) + ops.zeros_like(keys[..., :1])
-        keys = ops.concatenate([keys, ops.cast(low, keys.dtype)], axis=-1)
-        return ops.concatenate([queries, ops.ones_like(queries[..., :1])], axis=-1), keys
+        lowest = ops.cast(ops.cast(spare, "float32") * LOWEST, keys.dtype)[:, None]
+        queries = ops.concatenate([queries, ops.ones_like(queries[..., :1])], axis=-1)
+        keys = ops.concatenate([keys, ops.zeros_like(keys[..., :1]) + lowest], axis=-1)
+        return queries, keys
 
     def _keys(self, spare: int) -> Any:
         """Positions of the keys; those of the spare ones, which have no weight, are 0."""
@@ -337,9 +336,7 @@ def _turned(tensor: Any) -> Any:
 
 
 def _parts(tensor: Any, dtype: str) -> Any:
-    """Numbers in the type `dtype` that add up to `tensor`, side by side: two where it is short."""
-    if tensor.dtype == dtype:
-        return tensor
+    """Numbers as two of the type `dtype` that add up to them: one may be too short for them."""
     high = ops.cast(tensor, dtype)
     low = ops.cast(tensor - ops.cast(high, tensor.dtype), dtype)
     return ops.concatenate([high, low], axis=-1)
