@@ -289,3 +289,13 @@ def test_what_a_short_type_loses_of_a_number_stands_beside_it():
     high, low = np.split(np.array(ops.cast(chunked._parts(numbers, "bfloat16"), "float32")), 2, 1)
     assert np.abs(high - numbers).max() > 1e-4
     np.testing.assert_allclose(high + low, numbers, rtol=2.0**-16)
+
+
+def test_what_chunks_add_is_not_added_in_a_short_type():
+    """Two keys share the weight of 400 queries; in bfloat16 128 + 0.5 is 128."""
+    query, key, value = (tf.ones((1, size, 1, 2), "bfloat16") for size in (400, 2, 2))
+    with tf.GradientTape() as tape:
+        tape.watch(value)
+        context = chunked_attention(query, key, value, mechanism=parse_mechanism("full"), rows=1)
+        loss = tf.reduce_sum(tf.cast(context, "float32"))
+    np.testing.assert_array_equal(tape.gradient(loss, value), np.full((1, 2, 1, 2), 200.0))
