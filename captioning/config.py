@@ -130,6 +130,9 @@ class Config:
     """Largest share of a side that is cut off a training picture at random; 0 crops nothing."""
     colours: float = 0.0
     """Largest change of brightness, contrast and saturation of a training picture; 0 is none."""
+    init_from: str = ""
+    """Finished run whose weights and words to start from: with other photos, another loss, or hard
+    attention in place of soft."""
     precision: str = "float32"
     """`float32` or `mixed_bfloat16`, which is faster where the processor has it."""
     seed: int = 1

@@ -95,7 +95,7 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
     from attention_apps.running.clock import Clock
     from attention_apps.running.interruption import interruptible
     from attention_apps.running.progress import Progress
-    from attention_apps.running.runs import create_run, finish_run, set_seed
+    from attention_apps.running.runs import create_run, epochs_saved, finish_run, set_seed
     from attention_apps.running.scalars import EpochScalars
     from captioning.attention_maps import Probe, attention_maps
     from captioning.batches import Batches
@@ -103,14 +103,19 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
     from captioning.overlay_log import OverlayLog
     from captioning.readable import readable
     from captioning.self_critical import CiderReward, SelfCritical
+    from captioning.starting_point import starting_point
     from captioning.validation import ValidationCider
     from captioning.words import Vocabulary
 
     options = options or RunOptions()
     began = time.monotonic()
-    vocabulary = None
+    first, vocabulary = None, None
     if options.resume is not None and (options.resume / VOCABULARY).exists():
         vocabulary = Vocabulary.read(options.resume / VOCABULARY)
+    # What a checkpoint holds was taken over before; the first run may be gone by then.
+    if config.init_from and not (options.resume and epochs_saved(options.resume)):
+        first = starting_point(config)
+        vocabulary = vocabulary or Vocabulary.read(first.run_dir / VOCABULARY)
     splits = load(config, vocabulary)
     # Behind the data: reading it may draw random numbers, the first time others than the next.
     set_seed(config.seed)
@@ -127,6 +132,8 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
         splits.vocabulary.log_frequencies(),
         train_set.encoder,
     )
+    if first is not None:
+        model.set_weights(first.model.get_weights())
     run_dir = options.resume or create_run(ROOM, config, runs_dir=options.runs_dir)
     splits.vocabulary.write(run_dir / VOCABULARY)
     kept_weights = averaged_weights if config.average_momentum else None

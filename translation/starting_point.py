@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from attention_apps.running.command import UserError
 from attention_apps.running.runs import Run, load_run
+from attention_apps.running.starting_point import refuse_other_shapes
 from translation.config import Config
 
 _SAME = (
@@ -36,14 +36,5 @@ def starting_point(config: Config) -> Run[Config]:
         UserError: when there is no such finished run, or its model is built otherwise.
     """
     first = load_run(config.init_from, "translation", Config)
-    differing = [name for name in _SAME if getattr(config, name) != getattr(first.config, name)]
-    if differing:
-        flags = " ".join(
-            f"--{name.replace('_', '-')} {getattr(first.config, name)}" for name in differing
-        )
-        received = ", ".join(str(getattr(config, name)) for name in differing)
-        raise UserError(
-            f"A run starts from the weights of another only with a model of the same shape: pass "
-            f"{flags}. Received: {received}"
-        )
+    refuse_other_shapes(config, first.config, _SAME)
     return first

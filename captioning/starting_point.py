@@ -1,0 +1,43 @@
+"""A finished run to go on from: hard attention from soft attention, another loss, other photos."""
+
+from __future__ import annotations
+
+from attention_apps.running.runs import Run, load_run
+from attention_apps.running.starting_point import refuse_other_shapes
+from captioning.config import Config
+
+_SAME = (
+    "encoder",
+    "image_size",
+    "grid",
+    "dim",
+    "embedding_dim",
+    "num_encoder_layers",
+    "num_heads",
+    "feedforward_dim",
+    "encoder_attention",
+    "cross_attention",
+    "word_asks",
+    "input_feeding",
+)
+_SAME_TRANSFORMER = ("decoder", "num_decoder_layers", "decoder_attention")
+
+
+def starting_point(config: Config) -> Run[Config]:
+    """Load the run that `init_from` names.
+
+    Args:
+        config: of the new run.
+
+    Returns:
+        The finished run, whose model has the weights of the new one's shapes. Soft and hard
+        attention have the same weights.
+
+    Raises:
+        UserError: when there is no such finished run, or its model is built otherwise.
+    """
+    first = load_run(config.init_from, "captioning", Config)
+    transformers = "transformer" in (config.decoder, first.config.decoder)
+    names = (*_SAME, *_SAME_TRANSFORMER) if transformers else _SAME
+    refuse_other_shapes(config, first.config, names)
+    return first

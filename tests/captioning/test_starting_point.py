@@ -1,0 +1,68 @@
+"""Runs that start from another's weights: hard attention from soft, and what is refused."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from attention_apps.running.command import UserError
+from attention_apps.running.flags import RunOptions
+from attention_apps.running.runs import load_run
+from captioning.config import Config
+from captioning.starting_point import starting_point
+from captioning.train import VOCABULARY, train
+
+
+@pytest.fixture(scope="module")
+def first(finished_run):
+    return finished_run("captioning")
+
+
+@pytest.mark.verify
+def test_hard_attention_goes_on_from_soft_attention(first, tmp_path):
+    """With a learning rate of zero it has its weights; fewer words in the data change no id."""
+    config, run_dir = first
+    again = replace(
+        config,
+        init_from=str(run_dir),
+        decoder="hard",
+        min_word_count=config.min_word_count + 20,
+        learning_rate=0.0,
+        weight_decay=0.0,
+        average_momentum=0.0,
+        epochs=1,
+    )
+    second = train(again, RunOptions(runs_dir=tmp_path))["run_dir"]
+    assert (second / VOCABULARY).read_bytes() == (run_dir / VOCABULARY).read_bytes()
+    soft, hard = (load_run(folder, "captioning", Config).model for folder in (run_dir, second))
+    named = {weight.path: weight.numpy() for weight in hard.trainable_weights}
+    assert named.keys() == {weight.path for weight in soft.trainable_weights}
+    for weight in soft.trainable_weights:
+        np.testing.assert_array_equal(named[weight.path], weight.numpy(), weight.path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"dim": 64, "cross_attention": "full"},
+            "pass --dim 32 --cross-attention additive. Received: 64, full",
+        ),
+        (
+            {"decoder": "transformer", "cross_attention": "additive"},
+            "pass --decoder soft. Received: transformer",
+        ),
+        ({"init_from": "nowhere"}, "no run folder. Received: nowhere"),
+    ],
+)
+def test_a_start_that_does_not_fit_is_refused_in_one_line(first, changes, message):
+    config, run_dir = first
+    with pytest.raises(UserError) as refusal:
+        starting_point(replace(config, **{"init_from": str(run_dir), **changes}))
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_hard_attention_has_the_shapes_of_soft_attention(first):
+    config, run_dir = first
+    assert starting_point(replace(config, init_from=str(run_dir), decoder="hard")).config == config
