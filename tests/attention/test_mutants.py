@@ -119,8 +119,8 @@ MUTANTS = {
     ),
     "the chunked gradient forgets the mean": (
         "algorithms.chunked",
-        "weights * (by_weight - mean[chunk])",
-        "weights * by_weight",
+        "[upstreams, -means]",
+        "[upstreams, 0 * means]",
     ),
     "the chunked gradient forgets the soft cap": (
         "algorithms.chunked",
