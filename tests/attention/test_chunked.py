@@ -184,9 +184,11 @@ def test_wide_numbers_stay_wide():
     assert_equal(ours, answers(attend, "full", draws("float64")), 1e-12)
 
 
+@pytest.mark.parametrize("clash", [KEYS, 1024])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_narrow_numbers_are_summed_wide(dtype):
+def test_narrow_numbers_are_summed_wide(dtype, clash, monkeypatch):
     """Of the same rounded inputs, the dense attention in float32 is what is approached."""
+    monkeypatch.setattr(chunked, "_CLASH", clash)
     inputs = draws(dtype)
     wide = [tf.Variable(tf.cast(one, "float32")) for one in inputs]
     ours = answers(

@@ -41,26 +41,10 @@ def test_hard_attention_goes_on_from_soft_attention(first, tmp_path):
         np.testing.assert_array_equal(named[weight.path], weight.numpy(), weight.path)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        (
-            {"dim": 64, "cross_attention": "full"},
-            "pass --dim 32 --cross-attention additive. Received: 64, full",
-        ),
-        (
-            {"decoder": "transformer", "cross_attention": "additive"},
-            "pass --decoder soft. Received: transformer",
-        ),
-        ({"init_from": "nowhere"}, "no run folder. Received: nowhere"),
-    ],
-)
-def test_a_start_that_does_not_fit_is_refused_in_one_line(first, changes, message):
+def test_a_transformer_has_other_weights_than_soft_attention(first):
     config, run_dir = first
-    with pytest.raises(UserError) as refusal:
-        starting_point(replace(config, **{"init_from": str(run_dir), **changes}))
-    assert message in str(refusal.value)
-    assert "\n" not in str(refusal.value)
+    with pytest.raises(UserError, match=r"pass --decoder soft\. Received: transformer"):
+        starting_point(replace(config, init_from=str(run_dir), decoder="transformer"))
 
 
 def test_hard_attention_has_the_shapes_of_soft_attention(first):
