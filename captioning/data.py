@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -191,8 +190,3 @@ def _read_coco(config: Config) -> tuple[Photos, Photos, Photos, list[str]]:
 
     train, validation = set_aside(config, photos("train"))
     return train, validation, photos("val"), []
-
-
-def most_captions(photos: Photos) -> int:
-    """How many captions the photos have at most."""
-    return max(Counter(map(len, photos.captions)))

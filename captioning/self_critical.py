@@ -110,12 +110,7 @@ def draw_captions(model: Any, inputs: dict[str, Any], max_length: int, seed: Any
         `(photos, SAMPLES, max_length)` int32 ids, padded with 0 behind the end.
     """
     state, encoded = model.begin(inputs, max_length)
-    state, encoded = (
-        tree.map_structure(
-            lambda leaf: ops.repeat(leaf, SAMPLES, axis=0) if len(leaf.shape) else leaf, x
-        )
-        for x in (state, encoded)
-    )
+    state, encoded = tree.map_structure(_repeated, (state, encoded))
     rules = caption_rules(max_length, 0.0)
     drawn = sample(model.step, state, encoded, rules, seed=seed).tokens
     return ops.stop_gradient(ops.reshape(drawn, (-1, SAMPLES, max_length)))

@@ -114,11 +114,6 @@ class Mechanism:
         """Whether each query predicts where it looks."""
         return isinstance(self.scope, PredictedWindow)
 
-    @property
-    def weights_are_implied(self) -> bool:
-        """Whether the weights are what the output amounts to, not what it was computed with."""
-        return not self.algorithm.is_exact or isinstance(self.scope, MultiScale)
-
     def get_config(self) -> dict[str, Any]:
         """Return the choices in a form that JSON can hold."""
         return {
