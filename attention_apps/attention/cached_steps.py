@@ -14,6 +14,7 @@ from attention_apps.attention.choosing import Call, run_algorithm
 from attention_apps.attention.grouped_heads import shared_out
 from attention_apps.attention.masking import attendable, merge_masks, with_axes
 from attention_apps.attention.multi_scale import MultiScale
+from attention_apps.attention.projections import by_row
 from attention_apps.attention.reporting import report
 
 if TYPE_CHECKING:
@@ -54,8 +55,8 @@ class CachedSteps:
         key = value if key is None else key
         if key_mask is not None:
             key, value = attendable(key, key_mask), attendable(value, key_mask)
-        key = self._placed(self.key_dense(key), "key", None)
-        return {"key": _heads_first(key), "value": _heads_first(self.value_dense(value))}
+        key = self._placed(by_row(self.key_dense, key), "key", None)
+        return {"key": _heads_first(key), "value": _heads_first(by_row(self.value_dense, value))}
 
     def empty_cache(
         self, batch_size: Any, max_length: int, *, rolling: bool = False, growing: bool = False
@@ -111,10 +112,10 @@ class CachedSteps:
         self._refuse_prediction_in_one_sequence()
         position = ops.cast(position, "int32")
         query_positions = ops.reshape(position, (1,))
-        projected = self._placed(_by_row(self.query_dense, query), "query", query_positions)
+        projected = self._placed(by_row(self.query_dense, query), "query", query_positions)
         new = {
-            "key": self._placed(_by_row(self.key_dense, query), "key", query_positions),
-            "value": _by_row(self.value_dense, query),
+            "key": self._placed(by_row(self.key_dense, query), "key", query_positions),
+            "value": by_row(self.value_dense, query),
         }
         cache, key_positions, is_filled = caches.with_position(cache, new, position)
         key, value = self._read(cache)
@@ -137,8 +138,8 @@ class CachedSteps:
 
     def _finish_rows(self, query: Any, context: Any) -> Any:
         if self._use_gate:
-            context = context * _by_row(self._gate_dense, query)
-        return _by_row(self.output_dense, context)
+            context = context * by_row(self._gate_dense, query)
+        return by_row(self.output_dense, context)
 
     def _read(self, cache: caches.Cache) -> tuple[Any, Any]:
         """Keys and values of every query head, `(batch, key, heads, dim)`."""
@@ -197,7 +198,7 @@ class CachedSteps:
         Returns:
             Output `(batch, query, dim)` and the weights `(batch, heads, query, key)`.
         """
-        projected_query = self._placed(_by_row(self.query_dense, query), "query", None)
+        projected_query = self._placed(by_row(self.query_dense, query), "query", None)
         key, value = self._read(projected)
         if self._holds_no_matrix():
             context, weights = run_algorithm(
@@ -216,16 +217,6 @@ class CachedSteps:
             mask = None if key_mask is None else key_mask[:, None, None, :]
             context, weights = self._attend(projected_query, key, value, mask, False)
         return self._finish_rows(query, context), weights
-
-
-def _by_row(dense: Any, tensor: Any) -> Any:
-    """A projection of `(batch, length, ...)` that takes all positions of all rows for one length.
-
-    One product of two matrices then does what would else be a product for each row.
-    """
-    batch, length, *rest = ops.shape(tensor)
-    projected = dense(ops.reshape(tensor, (1, -1, *rest)))
-    return ops.reshape(projected, (batch, length, *projected.shape[2:]))
 
 
 def _heads_first(tensor: Any) -> Any:

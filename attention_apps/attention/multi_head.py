@@ -22,6 +22,7 @@ from attention_apps.attention.masks import causal, end_aligned_positions, window
 from attention_apps.attention.mechanism import Mechanism
 from attention_apps.attention.multi_scale import MultiScale
 from attention_apps.attention.predicted_window import PredictedWindow
+from attention_apps.attention.projections import by_row
 from attention_apps.attention.reporting import is_listened, report
 from attention_apps.attention.score_shaping import qk_norm, qk_norm_weights
 from attention_apps.attention.scoring import SCORINGS, add_declared
@@ -188,9 +189,9 @@ class MultiHeadAttention(CachedSteps, keras.layers.MultiHeadAttention):
         if query_mask is not None:
             query = attendable(query, query_mask)
         projected = (
-            self.query_dense(query),
-            shared_out(self.key_dense(key), self.num_heads),
-            shared_out(self.value_dense(value), self.num_heads),
+            by_row(self.query_dense, query),
+            shared_out(by_row(self.key_dense, key), self.num_heads),
+            shared_out(by_row(self.value_dense, value), self.num_heads),
         )
         if is_dense:
             # A subclass may override the method with Keras's own arguments alone.
@@ -398,7 +399,9 @@ class MultiHeadAttention(CachedSteps, keras.layers.MultiHeadAttention):
             )
 
     def _finish(self, query: Any, context: Any) -> Any:
-        return self.output_dense(context * self._gate_dense(query) if self._use_gate else context)
+        if self._use_gate:
+            context = context * by_row(self._gate_dense, query)
+        return by_row(self.output_dense, context)
 
     def compute_output_spec(
         self,

@@ -63,8 +63,8 @@ MUTANTS = {
     ),
     "rotary is left out of cached steps": (
         "cached_steps",
-        'self._placed(_by_row(self.key_dense, query), "key", query_positions)',
-        "_by_row(self.key_dense, query)",
+        'self._placed(by_row(self.key_dense, query), "key", query_positions)',
+        "by_row(self.key_dense, query)",
     ),
     "sparsemax takes one key too many": (
         "sparse_normalizers",
