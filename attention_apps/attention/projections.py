@@ -22,4 +22,4 @@ def by_row(dense: Any, tensor: Any) -> Any:
     """
     batch, length, *rest = ops.shape(tensor)
     projected = dense(ops.reshape(tensor, (1, -1, *rest)))
-    return ops.reshape(projected, (batch, length, *projected.shape[2:]))
+    return ops.reshape(projected, (batch, length, *ops.shape(projected)[2:]))

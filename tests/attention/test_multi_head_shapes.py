@@ -56,3 +56,14 @@ def test_keys_of_another_number_than_values_are_refused():
     for asked in (False, True):
         with pytest.raises(ValueError, match="must be equal"):
             make().compute_output_spec(query, value, key, return_attention_scores=asked)
+
+
+@pytest.mark.parametrize("shape", [(2, 5, DIM), (2, 3, 5, DIM)])
+def test_a_graph_need_not_know_any_length(shape):
+    layer = MultiHeadAttention(HEADS, KEY_DIM)
+    x = RNG.normal(size=shape).astype("float32")
+    expected = layer(x, x)
+    unknown = tf.TensorSpec((None,) * (len(shape) - 1) + (DIM,), "float32")
+    graph = tf.function(lambda y: layer(y, y), input_signature=[unknown])
+    np.testing.assert_allclose(graph(x), expected, atol=1e-6)
+    assert graph(x[:0]).shape == (0, *shape[1:])
