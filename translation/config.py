@@ -98,6 +98,9 @@ class Config:
     """Finished run whose weights and subwords to start from, to go on with other data."""
     precision: str = "float32"
     """`float32` or `mixed_bfloat16`, which is faster where the processor has it."""
+    batch_parts: int = 1
+    """Parts of a training batch that are computed side by side, a processor core for each; 1 shares
+    out single operations. Other parts drop other units."""
     seed: int = 1
     """Decides initial weights, dropout and the order of the data."""
 
@@ -119,6 +122,7 @@ class Config:
             "vocabulary_size",
             "max_length",
             "batch_tokens",
+            "batch_parts",
             "num_encoder_layers",
             "num_decoder_layers",
             "dim",

@@ -14,6 +14,7 @@ from attention_apps.attention.blocks import DecoderBlock, EncoderBlock
 from attention_apps.attention.mechanism import parse_mechanism
 from attention_apps.attention.positions import SinusoidalPositions
 from attention_apps.attention.reporting import listening
+from attention_apps.running.side_by_side import side_by_side
 from translation.config import Config
 from translation.losses import guided_attention
 from translation.pretrained import PretrainedEncoder, read_encoder
@@ -55,6 +56,8 @@ class Translator(keras.Model):
 
     alignment_step: Literal["raw", "shifted"] = "shifted"
     """A block looks where a word comes from in the step in which that word is its input."""
+    batch_parts: int = 1
+    """Parts of a training batch that are computed side by side."""
 
     def __init__(
         self,
@@ -166,18 +169,26 @@ class Translator(keras.Model):
 
     def call(self, inputs: dict[str, Any], training: bool | None = None) -> Any:
         """Predict every target token from the source and the tokens before it."""
-        encoded, key_mask = self.encode(inputs["source"], training)
         guided = self.decoder[len(self.decoder) // 2].cross_attention
+        guides = "linked_words" in inputs
 
-        def guide(layer: Any, weights: Any) -> None:
-            if layer is guided:
-                loss = guided_attention(
-                    weights[:, 0], inputs["source_words"], inputs["linked_words"]
-                )
-                self.add_loss(self.alignment_weight * loss)
+        def predict(part: dict[str, Any]) -> list[Any]:
+            encoded, key_mask = self.encode(part["source"], training)
+            found: list[Any] = []
 
-        with listening(guide) if "linked_words" in inputs else nullcontext():
-            return self.decode(inputs["previous"], encoded, key_mask, training)
+            def guide(layer: Any, weights: Any) -> None:
+                if layer is guided:
+                    found.append(weights[:, 0])
+
+            with listening(guide) if guides else nullcontext():
+                return [self.decode(part["previous"], encoded, key_mask, training), *found]
+
+        logits, *found = side_by_side(predict, inputs, self.batch_parts if training else 1)
+        if guides:
+            weights = found[0]
+            loss = guided_attention(weights, inputs["source_words"], inputs["linked_words"])
+            self.add_loss(self.alignment_weight * loss)
+        return logits
 
     def decode(
         self, previous: Any, encoded: Any, key_mask: Any, training: bool | None = None
@@ -323,6 +334,7 @@ def build_model(config: Config) -> keras.Model:
             **sizes,
         )
     model.build()
+    model.batch_parts = config.batch_parts
     return model
 
 

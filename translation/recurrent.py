@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from attention_apps.attention.mechanism import parse_mechanism
+from attention_apps.running.side_by_side import side_by_side
 from translation.losses import guided_attention
 from translation.recurrent_decoder import RecurrentDecoder
 from translation.words import PAD
@@ -48,6 +49,8 @@ class RecurrentTranslator(keras.Model):
 
     alignment_step: Literal["raw", "shifted"] = "raw"
     """The one head looks where a word comes from in the step in which that word is predicted."""
+    batch_parts: int = 1
+    """Parts of a training batch that are computed side by side."""
 
     def __init__(
         self,
@@ -143,16 +146,21 @@ class RecurrentTranslator(keras.Model):
 
     def call(self, inputs: dict[str, Any], training: bool | None = None) -> Any:
         """Predict every target token from the source and the tokens before it."""
-        encoded, key_mask = self.encode(inputs["source"], training)
-        embedded = self._embed(inputs["previous"], training)
-        outputs, weights = self.decoder(embedded, encoded, key_mask)
+
+        def predict(part: dict[str, Any]) -> tuple[Any, Any]:
+            encoded, key_mask = self.encode(part["source"], training)
+            embedded = self._embed(part["previous"], training)
+            outputs, weights = self.decoder(embedded, encoded, key_mask)
+            return self._logits(outputs, training), weights
+
+        logits, weights = side_by_side(predict, inputs, self.batch_parts if training else 1)
         if "linked_words" in inputs:
             # Row t reads the word that row t - 1 predicted.
             loss = guided_attention(
                 weights[:, 0, :-1], inputs["source_words"], inputs["linked_words"][:, 1:]
             )
             self.add_loss(self.alignment_weight * loss)
-        return self._logits(outputs, training)
+        return logits
 
     def begin(
         self, source: Any, max_length: int, *, growing: bool = False

@@ -164,7 +164,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "--resume continues a run with the config it was started with. Received: --demo beside "
             "--resume. Leave --demo out."
         )
-    quiet_start()
+    quiet_start(config.batch_parts)
     metrics = train(config, options)
     best, epoch = metrics["val_bleu"], metrics["best_epoch"] + 1
     print(f"best validation BLEU {best:.2f} (greedy) in epoch {epoch}")

@@ -80,10 +80,14 @@ def _say(sentence: str) -> None:
     print(" ".join(sentence.split()), file=sys.stderr)
 
 
-def quiet_start() -> None:
+def quiet_start(operations: int = 1) -> None:
     """Import tensorflow with oneDNN and without start-up messages; keep memory that was freed.
 
     For commands, never for libraries.
+
+    Args:
+        operations: how many run at a time, each on one core, see `side_by_side`; 1 leaves it to
+            TensorFlow. What the environment says stands.
 
     TensorFlow's C++ parts write to descriptor 2 before any setting of theirs is read, so the
     descriptor itself points elsewhere until the first device is up. What was written is shown
@@ -94,6 +98,9 @@ def quiet_start() -> None:
     # TensorFlow turns it on by itself with AVX-512 alone; with AVX2, too, it nearly halves the time
     # of matrix products.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    if operations > 1:
+        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+        os.environ.setdefault("TF_NUM_INTEROP_THREADS", str(operations))
     sys.stderr.flush()
     terminal = os.dup(2)
     with tempfile.TemporaryFile() as messages:

@@ -1,4 +1,5 @@
 import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -141,3 +142,20 @@ except ImportError as error:
 """
     ended = run_python(code, capture_output=True)
     assert ended.stderr == "before\nmissing library\nafter: cannot import tensorflow\n"
+
+
+def test_operations_side_by_side_have_a_core_each_unless_the_user_says_otherwise():
+    code = """
+import os
+from attention_apps.running.command import quiet_start
+quiet_start(3)
+print(os.environ["TF_NUM_INTRAOP_THREADS"], os.environ["TF_NUM_INTEROP_THREADS"])
+"""
+    assert run_python(code, capture_output=True, env=_environment()).stdout == "1 3\n"
+    told = _environment(TF_NUM_INTRAOP_THREADS="2")
+    assert run_python(code, capture_output=True, env=told).stdout == "2 3\n"
+
+
+def _environment(**told):
+    names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+    return {name: value for name, value in os.environ.items() if name not in names} | told

@@ -110,6 +110,25 @@ def test_an_attention_that_makes_no_sense_at_its_site_is_refused(flag, attention
 
 
 @pytest.mark.verify
+@pytest.mark.parametrize("kind", ["transformer", "rnn"])
+def test_a_batch_in_parts_teaches_what_the_batch_teaches(kind):
+    """The same loss, guided attention in it, and the same step of every weight."""
+    words = np.where(SOURCE == PAD, 0, np.arange(1, 7))
+    links = np.array([[0, 4, 3, 2, 1], [0, 1, 0, 0, 0], [0, 0, 0, 0, 0]])
+    inputs = {**INPUTS, "source_words": words, "linked_words": links}
+    learned = {}
+    for parts in (1, 2, 4):
+        keras.utils.set_random_seed(0)
+        config = replace(CONFIG, model=kind, dropout_rate=0.0, batch_parts=parts)
+        model = build_model(replace(config, alignment_weight=1.0))
+        model.compile(keras.optimizers.SGD(0.1), SmoothedCrossEntropy(0.1))
+        loss = model.train_on_batch(inputs, PREVIOUS)
+        learned[parts] = [np.array(loss), *model.get_weights()]
+    for parts in (2, 4):
+        for whole, in_parts in zip(learned[1], learned[parts], strict=True):
+            np.testing.assert_allclose(in_parts, whole, atol=1e-5)
+
+
 def test_a_guided_head_learns_to_look_where_the_teacher_says():
     """Reversed links, which no translation asks for, are learned by one head."""
     keras.utils.set_random_seed(0)
