@@ -33,9 +33,7 @@ class CachedSteps:
     key_dense: Any
     value_dense: Any
     _attend: Any
-    _use_gate: bool
-    _gate_dense: Any
-    output_dense: Any
+    _finish: Any
     _learned: Any
     _placed: Any
     _refuse_prediction_in_one_sequence: Any
@@ -134,12 +132,7 @@ class CachedSteps:
                 False,
                 distances=key_positions[None] - query_positions[:, None],
             )
-        return self._finish_rows(query, context), cache, weights
-
-    def _finish_rows(self, query: Any, context: Any) -> Any:
-        if self._use_gate:
-            context = context * by_row(self._gate_dense, query)
-        return by_row(self.output_dense, context)
+        return self._finish(query, context), cache, weights
 
     def _read(self, cache: caches.Cache) -> tuple[Any, Any]:
         """Keys and values of every query head, `(batch, key, heads, dim)`."""
@@ -216,7 +209,7 @@ class CachedSteps:
         else:
             mask = None if key_mask is None else key_mask[:, None, None, :]
             context, weights = self._attend(projected_query, key, value, mask, False)
-        return self._finish_rows(query, context), weights
+        return self._finish(query, context), weights
 
 
 def _heads_first(tensor: Any) -> Any:

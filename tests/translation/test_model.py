@@ -109,7 +109,6 @@ def test_an_attention_that_makes_no_sense_at_its_site_is_refused(flag, attention
         build_model(replace(CONFIG, **{flag: attention}))
 
 
-@pytest.mark.verify
 @pytest.mark.parametrize("kind", ["transformer", "rnn"])
 def test_a_batch_in_parts_teaches_what_the_batch_teaches(kind):
     """The same loss, guided attention in it, and the same step of every weight."""
@@ -129,6 +128,7 @@ def test_a_batch_in_parts_teaches_what_the_batch_teaches(kind):
             np.testing.assert_allclose(in_parts, whole, atol=1e-5)
 
 
+@pytest.mark.verify
 def test_a_guided_head_learns_to_look_where_the_teacher_says():
     """Reversed links, which no translation asks for, are learned by one head."""
     keras.utils.set_random_seed(0)
