@@ -12,29 +12,6 @@ FIRST_WORDS = 2
 """Words of a caption that need not tell which photo it is of."""
 
 
-def smoothed_cross_entropy(logits: Any, target: Any, label_smoothing: float) -> Any:
-    """Cross-entropy with label smoothing: `lse(z) - (1 - e) z_y - e mean(z)`, in float32.
-
-    Args:
-        logits: `z`, `(..., vocabulary)`.
-        target: `y`, `(...)` ids.
-        label_smoothing: `e`, the share of probability spread over the vocabulary.
-
-    Returns:
-        `(...)` losses in nats.
-
-    Reference: Szegedy et al. 2016, "Rethinking the Inception Architecture for Computer Vision".
-    """
-    wide = ops.cast(logits, "float32")
-    losses = ops.logsumexp(wide, axis=-1) - (1.0 - label_smoothing) * at(wide, target)
-    return losses - label_smoothing * ops.mean(wide, axis=-1) if label_smoothing else losses
-
-
-def at(values: Any, target: Any) -> Any:
-    """The entry of `values` `(..., vocabulary)` at each id of `target` `(...)`."""
-    return ops.take_along_axis(values, ops.cast(target, "int32")[..., None], axis=-1)[..., 0]
-
-
 def weighted_mean(values: Any, weights: Any) -> Any:
     """Mean of `values` by `weights` of the same shape; 0 where all weights are 0."""
     return ops.sum(values * weights) / ops.maximum(ops.sum(weights), 1.0)

@@ -11,16 +11,15 @@ from keras import ops
 from attention_apps.attention.blocks import EncoderBlock
 from attention_apps.attention.hard import moved_baseline
 from attention_apps.attention.mechanism import parse_mechanism
+from attention_apps.running.cross_entropy import smoothed_cross_entropy
 from captioning.config import Config
 from captioning.decoders import HardDecoder, SoftDecoder, TransformerDecoder
 from captioning.encoder import build_encoder, read_grids
 from captioning.losses import (
-    at,
     doubly_stochastic,
     hard_attention,
     own_cells,
     rewards,
-    smoothed_cross_entropy,
     weighted_mean,
 )
 from captioning.self_critical import CiderReward, draw_captions, policy_gradient, rewarded
@@ -297,8 +296,7 @@ class CaptionModel(keras.Model):
             elsewhere = own_cells(weights, sample_weight, y_pred["has_others"])
             loss = loss + settings["collage_weight"] * elsewhere
         if "looked" in y_pred and settings["hard_estimator"] == "reinforce":
-            wide = ops.cast(logits, "float32")
-            told = at(wide, y) - ops.logsumexp(wide, axis=-1)
+            told = -smoothed_cross_entropy(logits, y)
             drawn = hard_attention(
                 told,
                 y_pred["weights"][:, :, 0, 0],

@@ -17,7 +17,8 @@ import tensorflow as tf
 from keras import ops, tree
 
 from attention_apps.attention.decoding import sample
-from captioning.losses import at, weighted_mean
+from attention_apps.running.cross_entropy import smoothed_cross_entropy
+from captioning.losses import weighted_mean
 from captioning.metrics import ORDERS
 from captioning.words import PAD, caption_rules
 
@@ -156,9 +157,8 @@ def policy_gradient(logits: Any, drawn: Any, rewards: Any, word_weights: Any) ->
     baseline of Luo 2020, "A Better Variant of Self-Critical Sequence Training".
     """
     others = (ops.sum(rewards, axis=1, keepdims=True) - rewards) / (SAMPLES - 1)
-    wide = ops.cast(logits, "float32")
-    told = at(wide, drawn) - ops.logsumexp(wide, axis=-1)
-    return weighted_mean(-ops.stop_gradient(rewards - others)[..., None] * told, word_weights)
+    surprise = smoothed_cross_entropy(logits, drawn)
+    return weighted_mean(ops.stop_gradient(rewards - others)[..., None] * surprise, word_weights)
 
 
 class SelfCritical(keras.callbacks.Callback):

@@ -7,51 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-
-@ops.custom_gradient
-def smoothed_cross_entropy(logits: Any, target: Any, label_smoothing: Any) -> Any:
-    """Cross-entropy with label smoothing: `lse(z) - (1 - e) z_y - e mean(z)`, in float32.
-
-    The gradient `softmax(z) - e / n - (1 - e) [y]` is written in one pass with a sparse update;
-    automatic differentiation would fill several more tensors as large as the logits, which is a
-    third of a training step.
-
-    Args:
-        logits: `z`, `(tokens, vocabulary)`.
-        target: `y`, `(tokens,)` int32 ids.
-        label_smoothing: `e`, the share of probability spread over the vocabulary.
-
-    Returns:
-        `(tokens,)` losses in nats.
-
-    Reference: Szegedy et al. 2016, "Rethinking the Inception Architecture for Computer Vision".
-    """
-    wide = ops.cast(logits, "float32")
-    highest = ops.max(wide, axis=-1, keepdims=True)
-    exponentials = ops.exp(wide - highest)
-    sums = ops.sum(exponentials, axis=-1, keepdims=True)
-    of_target = ops.take_along_axis(wide, target[:, None], axis=-1)[:, 0]
-    loss = (
-        (ops.log(sums) + highest)[:, 0]
-        - (1.0 - label_smoothing) * of_target
-        - label_smoothing * ops.mean(wide, axis=-1)
-    )
-
-    def gradient(*args: Any, upstream: Any = None) -> tuple[Any, None, None]:
-        # Backends hand the upstream gradient over by position or by name.
-        upstream = args[0] if upstream is None else upstream
-        share = upstream[:, None]
-        slope = exponentials * (share / sums) - share * (label_smoothing / logits.shape[-1])
-        at_target = ops.take_along_axis(slope, target[:, None], axis=-1)[:, 0]
-        rows = ops.arange(ops.shape(target)[0], dtype="int32")
-        slope = ops.scatter_update(
-            slope,
-            ops.stack([rows, target], axis=-1),
-            at_target - (1.0 - label_smoothing) * upstream,
-        )
-        return ops.cast(slope, logits.dtype), None, None
-
-    return loss, gradient
+from attention_apps.running.cross_entropy import smoothed_cross_entropy
 
 
 @ops.custom_gradient
@@ -142,16 +98,14 @@ class SmoothedCrossEntropy(keras.losses.Loss):
         Returns:
             `(batch, target)` in nats.
         """
-        shape = ops.shape(y_true)
-        logits = ops.reshape(y_pred, (-1, y_pred.shape[-1]))
-        losses = smoothed_cross_entropy(
-            logits, ops.reshape(ops.cast(y_true, "int32"), (-1,)), self.label_smoothing
-        )
+        losses = smoothed_cross_entropy(y_pred, y_true, self.label_smoothing)
         if self.r_drop_weight:
+            logits = ops.reshape(y_pred, (-1, y_pred.shape[-1]))
             middle = ops.shape(logits)[0] // 2
             apart = symmetric_divergence(logits[:middle], logits[middle:])
-            losses = losses + self.r_drop_weight / 4 * ops.concatenate([apart, apart])
-        return ops.reshape(losses, shape)
+            apart = ops.reshape(ops.concatenate([apart, apart]), ops.shape(y_true))
+            losses = losses + self.r_drop_weight / 4 * apart
+        return losses
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that build this loss again."""

@@ -9,18 +9,8 @@ from captioning.losses import (
     hard_attention,
     own_cells,
     rewards,
-    smoothed_cross_entropy,
     weighted_mean,
 )
-
-
-def test_smoothed_cross_entropy_is_that_of_the_mixed_distribution():
-    logits = np.random.default_rng(0).normal(size=(4, 7))
-    target = np.array([0, 3, 6, 2])
-    wanted = 0.9 * np.eye(7)[target] + 0.1 / 7
-    logs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-    expected = -(wanted * logs).sum(-1)
-    np.testing.assert_allclose(smoothed_cross_entropy(logits, target, 0.1), expected, rtol=1e-5)
 
 
 def test_the_mean_is_over_what_has_weight():
