@@ -1,7 +1,7 @@
 """Which tests must notice a change of each module of the attention core.
 
-All modules but `decoding`, whose tests of searches take too long for every change, and `layers`,
-which hands on names.
+All modules but `decoding`, `search` and `hypotheses`, whose tests of searches take too long for
+every change, and `layers`, which hands on names.
 """
 
 from __future__ import annotations

@@ -64,7 +64,8 @@ def measure_ours(options: Options, way: str) -> dict[str, float]:
     import numpy as np
     import tensorflow as tf
 
-    from attention_apps.attention.decoding import Rules, beam_search
+    from attention_apps.attention.decoding import beam_search
+    from attention_apps.attention.hypotheses import Rules
     from translation.model import build_model
     from translation.words import END, PAD, START, UNKNOWN
 

@@ -15,411 +15,45 @@ once for all of them. A decoder is a layer with
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import keras
-from keras import ops
 
-from attention_apps.attention.blocks import DecoderBlock
-from attention_apps.attention.mechanism import Mechanism, parse_mechanism
-from attention_apps.attention.positions import SinusoidalPositions
-from attention_apps.attention.reporting import report
-from attention_apps.attention.stepwise import StepwiseAttention
+from captioning.hard_decoder import HardDecoder
+from captioning.soft_decoder import SoftDecoder
+from captioning.transformer_decoder import TransformerDecoder
 
 
-@keras.saving.register_keras_serializable("attention_apps.captioning")
-class SoftDecoder(keras.layers.Layer):
-    """An LSTM that looks at all cells in every step, each as much as its weight says.
-
-        weights_t = attend(h_{t-1} + Q y_t),  c_t = sigmoid(G h_{t-1}) * (weights_t . regions)
-        h_t = lstm([y_t; c_t], h_{t-1}),  o_t = tanh(W [h_t; c_t; y_t])
-
-    The gate `G` has an entry for every feature; the paper's is one number per step. `y_t` is the
-    word before the one that is predicted: without `Q`, as in the paper, where to look is decided
-    without knowing which word was just said.
-
-    Such an LSTM may look at an object early and name it from memory, and where it looks while it
-    says a word is then another matter. Without input feeding the state remembers words alone,
-    and what a word says of the picture can only come from where its own step looks:
-
-        h_t = lstm(y_t, h_{t-1}),  weights_t = attend(h_t)
-        c_t = sigmoid(G h_t) * (weights_t . regions)
+def build_decoder(settings: dict[str, Any], dtype: Any) -> keras.layers.Layer:
+    """The decoder that a model's settings ask for.
 
     Args:
-        dim: size of regions, states and outputs.
-        cross_attention: attention to the regions, as a flag names it.
-        word_asks: whether there is a `Q`; without input feeding the state has read the word anyway.
-        input_feeding: whether what was attended to enters the state, which begins as the mean of
-            the regions; if not, it begins empty.
-        dropout_rate: share dropped of outputs in training.
-        **kwargs: Keras's layer arguments.
+        settings: of the model; `decoder` is `soft`, `hard` or `transformer`.
+        dtype: of its computation.
 
-    Reference: Xu et al. 2015, "Show, Attend and Tell"; without input feeding Lu et al. 2017,
-    "Knowing When to Look", the spatial attention of section 2.2.
+    Returns:
+        A layer, not built yet, that keeps to the head of this file.
     """
-
-    def __init__(
-        self,
-        *,
-        dim: int,
-        cross_attention: str = "additive",
-        word_asks: bool = True,
-        input_feeding: bool = True,
-        dropout_rate: float = 0.0,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.dim = dim
-        self.word_asks = word_asks
-        self.input_feeding = input_feeding
-        mechanism: Mechanism = parse_mechanism(cross_attention)
-        dtype = self.dtype_policy
-        self.cross_attention = StepwiseAttention(
-            mechanism=mechanism, dtype=dtype, name="cross_attention"
+    shared: dict[str, Any] = {
+        "dim": settings["dim"],
+        "cross_attention": settings["cross_attention"],
+        "dropout_rate": settings["dropout_rate"],
+        "dtype": dtype,
+        "name": "decoder",
+    }
+    if settings["decoder"] == "transformer":
+        return TransformerDecoder(
+            num_layers=settings["num_decoder_layers"],
+            num_heads=settings["num_heads"],
+            feedforward_dim=settings["feedforward_dim"],
+            decoder_attention=settings["decoder_attention"],
+            **shared,
         )
-        self.query = keras.layers.Dense(dim, use_bias=False, dtype=dtype, name="query")
-        self.cell = keras.layers.LSTMCell(dim, dtype=dtype, name="cell")
-        self.start = keras.layers.Dense(2 * dim, activation="tanh", dtype=dtype, name="start")
-        self.gate = keras.layers.Dense(dim, activation="sigmoid", dtype=dtype, name="gate")
-        self.combine = keras.layers.Dense(dim, activation="tanh", dtype=dtype, name="combine")
-        self.drop = keras.layers.Dropout(dropout_rate, dtype=dtype)
-
-    def build(self, embedded_shape: Any, regions_shape: Any) -> None:
-        """Create the weights."""
-        size, dim = embedded_shape[-1], self.dim
-        self.cross_attention.build((None, None, dim), regions_shape)
-        self.cell.build((None, size + (dim if self.input_feeding else 0)))
-        if self.input_feeding:
-            self.start.build((None, dim))
-            if self.word_asks:
-                self.query.build((None, size))
-        self.gate.build((None, dim))
-        self.combine.build((None, None, 2 * dim + size))
-        self.built = True
-
-    def begin(
-        self, regions: Any, key_mask: Any, max_length: int = 0, num_captions: int = 1
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Prepare the first step: states from the mean of the regions, or empty ones.
-
-        Args:
-            regions: `(photos, cells, dim)`.
-            key_mask: `(photos, cells)`.
-            max_length: not used; the states do not grow.
-            num_captions: of each photo.
-
-        Returns:
-            The state, as `advance` takes and gives it, with a row for every caption of every photo,
-            and the projected regions.
-        """
-        shape = ops.shape(regions)
-        projected = self.cross_attention.project(regions, key_mask)
-        if self.input_feeding:
-            hidden, cell = self._gist(projected, key_mask)
-        else:
-            hidden = cell = ops.zeros((shape[0], self.dim), dtype=self.compute_dtype)
-        rows = [ops.repeat(x, num_captions, axis=0) for x in (hidden, cell)]
-        state = {
-            "hidden": rows[0],
-            "cell": rows[1],
-            "context": ops.zeros_like(rows[0]),
-            "weights": ops.zeros((shape[0] * num_captions, shape[1]), dtype="float32"),
-        }
-        return state, projected
-
-    def _gist(self, projected: dict[str, Any], key_mask: Any) -> tuple[Any, Any]:
-        """The two states, each `(photos, dim)`, that the mean of the regions gives."""
-        count = ops.maximum(ops.sum(ops.cast(key_mask, "float32"), axis=1, keepdims=True), 1.0)
-        total = ops.sum(ops.cast(projected["value"], "float32"), axis=1)
-        mean = ops.cast(total / count, self.compute_dtype)
-        return tuple(ops.split(self.start(mean), 2, axis=-1))
-
-    def advance(self, state: dict[str, Any], embedded: Any, projected: dict[str, Any]) -> Any:
-        """One step.
-
-        Args:
-            state: `hidden`, `cell` and `context` `(rows, dim)`, `weights` `(rows, cells)`.
-            embedded: `(rows, size)`, the word before the one that is predicted.
-            projected: as `begin` gave it.
-
-        Returns:
-            The state after the step.
-        """
-        state, query = self._ask(state, embedded)
-        return self._read(state, embedded, *self._attend(query, projected))
-
-    def _ask(self, state: dict[str, Any], embedded: Any) -> tuple[dict[str, Any], Any]:
-        """The state that looks, and its query `(rows, dim)`."""
-        hidden = state["hidden"]
-        if self.input_feeding:
-            return state, hidden + self.query(embedded) if self.word_asks else hidden
-        _, (hidden, cell) = self.cell(embedded, [hidden, state["cell"]])
-        return {**state, "hidden": hidden, "cell": cell}, hidden
-
-    def _attend(self, query: Any, projected: dict[str, Any]) -> tuple[Any, Any]:
-        """Context `(rows, dim)` and weights `(rows, cells)`; rows of one photo share its keys."""
-        photos = ops.shape(projected["value"])[0]
-        queries = ops.reshape(query, (photos, -1, self.dim))
-        context, weights = self.cross_attention.attend(queries, projected)
-        cells = ops.shape(weights)[-1]
-        return ops.reshape(context, (-1, self.dim)), ops.reshape(weights, (-1, cells))
-
-    def _read(
-        self, state: dict[str, Any], embedded: Any, attended: Any, weights: Any
-    ) -> dict[str, Any]:
-        context = self.gate(state["hidden"]) * attended
-        hidden, cell = state["hidden"], state["cell"]
-        if self.input_feeding:
-            joined = ops.concatenate([embedded, context], axis=-1)
-            _, (hidden, cell) = self.cell(joined, [hidden, cell])
-        return {"hidden": hidden, "cell": cell, "context": context, "weights": weights}
-
-    def _outputs(self, state: dict[str, Any], embedded: Any, training: bool | None) -> Any:
-        parts = [state["hidden"], state["context"], embedded]
-        return self.drop(self.combine(ops.concatenate(parts, axis=-1)), training=training)
-
-    def step(self, state: Any, embedded: Any, projected: Any) -> tuple[Any, Any, Any]:
-        """One word of every hypothesis; see the head of this file."""
-        state = self.advance(state, embedded, projected)
-        return self._outputs(state, embedded, False), state, state["weights"][:, None, None]
-
-    def call(
-        self, embedded: Any, regions: Any, key_mask: Any, training: bool | None = None
-    ) -> dict[str, Any]:
-        """All words; see the head of this file."""
-        state, projected = self.begin(regions, key_mask, num_captions=ops.shape(embedded)[1])
-        words = _words_first(embedded)
-
-        def step(state: Any, word: Any) -> tuple[Any, Any]:
-            state = self.advance(state, word, projected)
-            return state, state
-
-        states = ops.scan(step, state, words)[1]
-        return self._gathered(states, words, embedded, training)
-
-    def _gathered(
-        self, states: Any, words: Any, embedded: Any, training: bool | None
-    ) -> dict[str, Any]:
-        weights = ops.transpose(states["weights"], (1, 0, 2))
-        report(self.cross_attention, weights[:, None])
-        outputs = ops.transpose(self._outputs(states, words, training), (1, 0, 2))
-        shape = ops.shape(embedded)
-        return {
-            "outputs": ops.reshape(outputs, (*shape[:3], self.dim)),
-            "weights": ops.reshape(
-                weights, (shape[0], shape[1], 1, 1, shape[2], weights.shape[-1])
-            ),
-        }
-
-
-@keras.saving.register_keras_serializable("attention_apps.captioning")
-class HardDecoder(SoftDecoder):
-    """The same LSTM, looking at one cell in every step.
-
-    In training the cell is drawn from the weights; asked for an answer, it is the one of the
-    largest weight. In a share of the training batches attention is soft.
-
-    Args:
-        estimator: `reinforce`, whose gradient comes through the loss (`losses.hard_attention`), or
-            `straight_through`, which differentiates as if attention were soft (Bengio et al. 2013,
-            "Estimating or Propagating Gradients Through Stochastic Neurons").
-        soft_share: share of training batches in which attention is soft.
-        **kwargs: as of `SoftDecoder`.
-
-    Reference: Xu et al. 2015, "Show, Attend and Tell", section 4.1.
-    """
-
-    def __init__(
-        self, *, estimator: str = "reinforce", soft_share: float = 0.5, **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
-        self.estimator = estimator
-        self.soft_share = soft_share
-        self.chance = keras.random.SeedGenerator()
-
-    def begin(
-        self, regions: Any, key_mask: Any, max_length: int = 0, num_captions: int = 1
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """As `SoftDecoder.begin`; the state also holds where was looked."""
-        state, projected = super().begin(regions, key_mask, max_length, num_captions)
-        return {**state, "looked": state["weights"]}, projected
-
-    def advance(
-        self, state: dict[str, Any], embedded: Any, projected: dict[str, Any], noise: Any = None
-    ) -> Any:
-        """One step; with noise the cell is drawn, else it is the one of the largest weight.
-
-        Args:
-            state: as `SoftDecoder.advance`, and `looked` `(rows, cells)`: 1 where was looked.
-            embedded, projected: as `SoftDecoder.advance`.
-            noise: `(rows, cells)` from a Gumbel distribution; +inf everywhere in a row means soft.
-        """
-        state, query = self._ask(state, embedded)
-        _, weights = self._attend(query, projected)
-        if noise is None:
-            looked = _one_hot(weights)
-        else:
-            drawn = _one_hot(ops.log(weights + 1e-20) + ops.where(ops.isfinite(noise), noise, 0.0))
-            looked = ops.where(ops.isfinite(noise), drawn, weights)
-            if self.estimator == "straight_through":
-                looked = weights + ops.stop_gradient(looked - weights)
-        photos, cells, _ = ops.shape(projected["value"])
-        at = ops.cast(ops.reshape(looked, (photos, -1, cells)), projected["value"].dtype)
-        attended = ops.reshape(ops.matmul(at, projected["value"]), (-1, self.dim))
-        return {**self._read(state, embedded, attended, weights), "looked": looked}
-
-    def call(
-        self, embedded: Any, regions: Any, key_mask: Any, training: bool | None = None
-    ) -> dict[str, Any]:
-        """All words; also `looked` `(photos, captions, words, cells)` and `is_soft`."""
-        state, projected = self.begin(regions, key_mask, num_captions=ops.shape(embedded)[1])
-        words = _words_first(embedded)
-        is_soft = ops.zeros(())
-        if training:
-            shape = (ops.shape(words)[0], *ops.shape(state["weights"]))
-            uniform = keras.random.uniform(shape, 1e-7, 1.0, seed=self.chance)
-            # A loop in a graph must know how many cells there are.
-            uniform = ops.reshape(uniform, (shape[0], -1, regions.shape[1]))
-            noise = -ops.log(-ops.log(uniform))
-            is_soft = keras.random.uniform((), seed=self.chance) < self.soft_share
-            is_soft = ops.cast(is_soft, "float32")
-            noise = ops.where(is_soft > 0, ops.full_like(noise, math.inf), noise)
-
-            size = embedded.shape[-1]
-
-            def step(state: Any, inputs: Any) -> tuple[Any, Any]:
-                word = ops.cast(inputs[:, :size], embedded.dtype)
-                state = self.advance(state, word, projected, inputs[:, size:])
-                return state, state
-
-            # As one array: Keras's loop in a graph takes no several of which it knows no length.
-            both = ops.concatenate([ops.cast(words, "float32"), noise], axis=-1)
-            states = ops.scan(step, state, both)[1]
-        else:
-
-            def step(state: Any, inputs: Any) -> tuple[Any, Any]:
-                state = self.advance(state, inputs, projected)
-                return state, state
-
-            states = ops.scan(step, state, words)[1]
-        gathered = self._gathered(states, words, embedded, training)
-        shape = ops.shape(gathered["weights"])
-        looked = ops.reshape(
-            ops.transpose(states["looked"], (1, 0, 2)), (shape[0], shape[1], shape[4], shape[5])
+    # A model of a version that knew no such thing has none.
+    shared["word_asks"] = settings.get("word_asks", False)
+    shared["input_feeding"] = settings.get("input_feeding", True)
+    if settings["decoder"] == "hard":
+        return HardDecoder(
+            estimator=settings["hard_estimator"], soft_share=settings["hard_soft_share"], **shared
         )
-        return {**gathered, "looked": looked, "is_soft": is_soft}
-
-
-@keras.saving.register_keras_serializable("attention_apps.captioning")
-class TransformerDecoder(keras.layers.Layer):
-    """Transformer blocks over the words, with cross-attention to the regions.
-
-    Args:
-        dim: size of regions, words and outputs.
-        num_layers: number of blocks.
-        num_heads: number of heads of each.
-        feedforward_dim: size of the inner feed-forward layers.
-        decoder_attention: attention among words, as a flag names it.
-        cross_attention: attention of words to regions.
-        dropout_rate: share dropped of what each half of a block adds, in training.
-        **kwargs: Keras's layer arguments.
-
-    Reference: Vaswani et al. 2017, "Attention Is All You Need".
-    """
-
-    def __init__(
-        self,
-        *,
-        dim: int,
-        num_layers: int,
-        num_heads: int,
-        feedforward_dim: int,
-        decoder_attention: str = "full",
-        cross_attention: str = "full",
-        dropout_rate: float = 0.0,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.dim = dim
-        mechanism = parse_mechanism(decoder_attention)
-        # Rotary positions act inside attention; adding sinusoids as well would say it twice.
-        self.positions = (
-            SinusoidalPositions(dtype=self.dtype_policy, name="positions")
-            if mechanism.position is None
-            else None
-        )
-        self.blocks = [
-            DecoderBlock(
-                num_heads=num_heads,
-                key_dim=dim // num_heads,
-                feedforward_dim=feedforward_dim,
-                dropout_rate=dropout_rate,
-                mechanism=mechanism,
-                cross_mechanism=parse_mechanism(cross_attention),
-                dtype=self.dtype_policy,
-                name=f"block_{index}",
-            )
-            for index in range(num_layers)
-        ]
-        self.norm = keras.layers.LayerNormalization(
-            epsilon=1e-5, dtype=self.dtype_policy, name="norm"
-        )
-        self.drop = keras.layers.Dropout(dropout_rate, dtype=self.dtype_policy)
-
-    def build(self, embedded_shape: Any, regions_shape: Any) -> None:
-        """Create the weights."""
-        shape = (None, None, self.dim)
-        for block in self.blocks:
-            block.build(shape, shape)
-        self.norm.build(shape)
-        self.built = True
-
-    def _placed(self, embedded: Any, start: Any) -> Any:
-        # Embeddings have entries of about 1, as sinusoids have.
-        return embedded if self.positions is None else self.positions(embedded, start=start)
-
-    def begin(self, regions: Any, key_mask: Any, max_length: int) -> tuple[dict[str, Any], Any]:
-        """Prepare empty caches, and the regions for every block."""
-        photos = ops.shape(regions)[0]
-        caches = [block.self_attention.empty_cache(photos, max_length) for block in self.blocks]
-        keys = [block.cross_attention.project(regions, key_mask=key_mask) for block in self.blocks]
-        projected = {"keys": keys, "key_mask": key_mask}
-        return {"position": ops.zeros((), dtype="int32"), "caches": caches}, projected
-
-    def step(self, state: Any, embedded: Any, projected: Any) -> tuple[Any, Any, Any]:
-        """One word of every hypothesis; see the head of this file."""
-        position = state["position"]
-        x = self._placed(embedded[:, None], position)
-        caches, maps = [], []
-        for block, cache, keys in zip(self.blocks, state["caches"], projected["keys"], strict=True):
-            x, cache, weights = block.step(x, cache, position, keys, projected["key_mask"])
-            caches.append(cache)
-            maps.append(weights[:, :, 0])
-        state = {"position": position + 1, "caches": caches}
-        return self.norm(x)[:, 0], state, ops.stack(maps, axis=1)
-
-    def call(
-        self, embedded: Any, regions: Any, key_mask: Any, training: bool | None = None
-    ) -> dict[str, Any]:
-        """All words; see the head of this file. Weights are only reported."""
-        photos, captions, words, _ = ops.shape(embedded)
-        x = self._placed(ops.reshape(embedded, (-1, words, self.dim)), 0)
-        regions = ops.repeat(regions, captions, axis=0)
-        key_mask = ops.repeat(key_mask, captions, axis=0)
-        for block in self.blocks:
-            x = block(x, regions, encoded_mask=key_mask, training=training)
-        outputs = self.drop(self.norm(x), training=training)
-        return {"outputs": ops.reshape(outputs, (photos, captions, words, self.dim))}
-
-
-def _words_first(embedded: Any) -> Any:
-    """From `(photos, captions, words, size)` to `(words, rows, size)`."""
-    photos, captions, words, size = ops.shape(embedded)
-    return ops.transpose(ops.reshape(embedded, (photos * captions, words, size)), (1, 0, 2))
-
-
-def _one_hot(scores: Any) -> Any:
-    """1 at the largest of each row `(rows, cells)`, the first of equals; no gradient."""
-    hot = ops.one_hot(ops.argmax(scores, axis=-1), scores.shape[-1], dtype="float32")
-    return ops.stop_gradient(hot)
+    return SoftDecoder(**shared)

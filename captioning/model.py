@@ -13,7 +13,7 @@ from attention_apps.attention.hard import moved_baseline
 from attention_apps.attention.mechanism import parse_mechanism
 from attention_apps.running.cross_entropy import smoothed_cross_entropy
 from captioning.config import Config
-from captioning.decoders import HardDecoder, SoftDecoder, TransformerDecoder
+from captioning.decoders import build_decoder
 from captioning.encoder import build_encoder, read_grids
 from captioning.losses import (
     doubly_stochastic,
@@ -135,7 +135,7 @@ class CaptionModel(keras.Model):
         self.reward: CiderReward | None = None
         if settings.get("self_critical_epochs"):
             self.draws = keras.random.SeedGenerator()
-        self.decoder = _decoder(settings, dtype)
+        self.decoder = build_decoder(settings, dtype)
         self.output_layer = keras.layers.Dense(vocabulary_size, dtype=dtype, name="output")
 
     def build(self, input_shape: Any = None) -> None:
@@ -324,32 +324,6 @@ class CaptionModel(keras.Model):
         """Build the model from what `get_config` returned."""
         encoder = keras.saving.deserialize_keras_object(config["encoder"])
         return cls(**{**config, "encoder": encoder})
-
-
-def _decoder(settings: dict[str, Any], dtype: Any) -> Any:
-    shared: dict[str, Any] = {
-        "dim": settings["dim"],
-        "cross_attention": settings["cross_attention"],
-        "dropout_rate": settings["dropout_rate"],
-        "dtype": dtype,
-        "name": "decoder",
-    }
-    if settings["decoder"] == "transformer":
-        return TransformerDecoder(
-            num_layers=settings["num_decoder_layers"],
-            num_heads=settings["num_heads"],
-            feedforward_dim=settings["feedforward_dim"],
-            decoder_attention=settings["decoder_attention"],
-            **shared,
-        )
-    # A model of a version that knew no such thing has none.
-    shared["word_asks"] = settings.get("word_asks", False)
-    shared["input_feeding"] = settings.get("input_feeding", True)
-    if settings["decoder"] == "hard":
-        return HardDecoder(
-            estimator=settings["hard_estimator"], soft_share=settings["hard_soft_share"], **shared
-        )
-    return SoftDecoder(**shared)
 
 
 def build_model(

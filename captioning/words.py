@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from attention_apps.attention.decoding import Rules
+from attention_apps.attention.hypotheses import Rules
 from attention_apps.running.command import UserError
 from captioning.tokens import words_of
 

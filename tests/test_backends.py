@@ -15,7 +15,8 @@ from dataclasses import replace
 import numpy as np
 import keras
 from keras import ops
-from attention_apps.attention.decoding import Rules, beam_search
+from attention_apps.attention.decoding import beam_search
+from attention_apps.attention.hypotheses import Rules
 from attention_apps.attention.layers import AdditiveAttention, Attention, MultiHeadAttention
 from attention_apps.attention.mechanism import parse_mechanism
 from translation.config import TINY

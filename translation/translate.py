@@ -7,7 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from attention_apps.attention.decoding import Rules, beam_search
+from attention_apps.attention.decoding import beam_search
+from attention_apps.attention.hypotheses import Rules
 from translation.batches import pad_sources
 from translation.config import Config
 from translation.model import Translator, in_float32

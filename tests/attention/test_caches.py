@@ -7,7 +7,8 @@ from keras import ops
 
 from attention_apps.attention import caches
 from attention_apps.attention.blocks import DecoderBlock
-from attention_apps.attention.decoding import Rules, beam_search
+from attention_apps.attention.decoding import beam_search
+from attention_apps.attention.hypotheses import Rules
 from attention_apps.attention.layers import MultiHeadAttention
 from attention_apps.attention.mechanism import parse_mechanism
 

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from attention_apps.attention.decoding import Decoded, Rules, beam_search, greedy, sample
+from attention_apps.attention.decoding import beam_search, greedy, sample
+from attention_apps.attention.hypotheses import Decoded, Rules
 from attention_apps.attention.sampling import draw
 
 PAD, START, END = 0, 1, 2
