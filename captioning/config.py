@@ -96,6 +96,9 @@ class Config:
     """Gradient of a sampled location: `reinforce`, or `straight_through`."""
     hard_soft_share: float = 0.5
     """Share of training batches in which hard attention is soft (Xu et al. 2015, section 4.1)."""
+    hard_temperature: float = field(default=1.0, metadata={"before": 1.0})
+    """Chance in where hard attention looks in training: 1 draws a cell by the weights, 0 takes the
+    one of the largest weight, as in answers (with straight_through)."""
     hard_reward_weight: float = 1.0
     """Weight of the REINFORCE term."""
     hard_entropy_weight: float = 0.01
@@ -191,6 +194,7 @@ class Config:
             "self_critical_learning_rate",
             "doubly_stochastic_weight",
             "collage_weight",
+            "hard_temperature",
             "hard_reward_weight",
             "hard_entropy_weight",
             "learning_rate",
@@ -258,6 +262,12 @@ class Config:
                 "--no-input-feeding is of LSTMs, whose state then reads each word before it looks. "
                 f"Received: --decoder {self.decoder}"
                 f"{'' if self.word_asks else ' --no-word-asks'}. Leave one out"
+            )
+        if self.hard_estimator == "reinforce" and self.hard_temperature != 1:
+            raise ValueError(
+                "REINFORCE needs cells that are drawn by their weights. Received: "
+                f"--hard-temperature {self.hard_temperature:g}. Leave it out, or add "
+                "--hard-estimator straight_through"
             )
         if self.decoder == "transformer" and self.collage_share:
             raise ValueError(

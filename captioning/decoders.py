@@ -54,6 +54,10 @@ def build_decoder(settings: dict[str, Any], dtype: Any) -> keras.layers.Layer:
     shared["input_feeding"] = settings.get("input_feeding", True)
     if settings["decoder"] == "hard":
         return HardDecoder(
-            estimator=settings["hard_estimator"], soft_share=settings["hard_soft_share"], **shared
+            estimator=settings["hard_estimator"],
+            soft_share=settings["hard_soft_share"],
+            # Before there was a temperature, cells were drawn by their weights.
+            temperature=settings.get("hard_temperature", 1.0),
+            **shared,
         )
     return SoftDecoder(**shared)

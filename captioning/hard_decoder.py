@@ -15,25 +15,33 @@ from captioning.soft_decoder import SoftDecoder
 class HardDecoder(SoftDecoder):
     """The same LSTM, looking at one cell in every step.
 
-    In training the cell is drawn from the weights; asked for an answer, it is the one of the
-    largest weight. In a share of the training batches attention is soft.
+    In training the cell is drawn from the weights `w`, as the largest of `log w + T g` with noise
+    `g` from a Gumbel distribution; asked for an answer, it is the one of the largest weight. In a
+    share of the training batches attention is soft.
 
     Args:
         estimator: `reinforce`, whose gradient comes through the loss (`losses.hard_attention`), or
             `straight_through`, which differentiates as if attention were soft (Bengio et al. 2013,
             "Estimating or Propagating Gradients Through Stochastic Neurons").
         soft_share: share of training batches in which attention is soft.
+        temperature: `T`: 1 draws by the weights, 0 takes the largest in training too.
         **kwargs: as of `SoftDecoder`.
 
     Reference: Xu et al. 2015, "Show, Attend and Tell", section 4.1.
     """
 
     def __init__(
-        self, *, estimator: str = "reinforce", soft_share: float = 0.5, **kwargs: Any
+        self,
+        *,
+        estimator: str = "reinforce",
+        soft_share: float = 0.5,
+        temperature: float = 1.0,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.estimator = estimator
         self.soft_share = soft_share
+        self.temperature = temperature
         self.chance = keras.random.SeedGenerator()
 
     def begin(
@@ -51,7 +59,8 @@ class HardDecoder(SoftDecoder):
         Args:
             state: as `SoftDecoder.advance`, and `looked` `(rows, cells)`: 1 where was looked.
             embedded, projected: as `SoftDecoder.advance`.
-            noise: `(rows, cells)` from a Gumbel distribution; +inf everywhere in a row means soft.
+            noise: `(rows, cells)`, what is added to the logarithms of the weights; +inf everywhere
+                in a row means soft.
         """
         state, query = self._ask(state, embedded)
         _, weights = self._attend(query, projected)
@@ -79,7 +88,7 @@ class HardDecoder(SoftDecoder):
             uniform = keras.random.uniform(shape, 1e-7, 1.0, seed=self.chance)
             # A loop in a graph must know how many cells there are.
             uniform = ops.reshape(uniform, (shape[0], -1, regions.shape[1]))
-            noise = -ops.log(-ops.log(uniform))
+            noise = -self.temperature * ops.log(-ops.log(uniform))
             is_soft = keras.random.uniform((), seed=self.chance) < self.soft_share
             is_soft = ops.cast(is_soft, "float32")
             noise = ops.where(is_soft > 0, ops.full_like(noise, math.inf), noise)

@@ -47,6 +47,7 @@ _FIELDS = (
     "collage_weight",
     "hard_estimator",
     "hard_soft_share",
+    "hard_temperature",
     "hard_reward_weight",
     "hard_entropy_weight",
     "label_smoothing",

@@ -12,6 +12,7 @@ from captioning.config import Config
         ({"seed": -1}, "--seed must lie from 0 to 4294967295. Received: -1"),
         ({"clip_norm": -1.0}, "--clip-norm cannot be negative"),
         ({"label_smoothing": 1.0}, "--label-smoothing must lie from 0"),
+        ({"hard_temperature": 0.5}, "REINFORCE needs cells that are drawn by their weights"),
         ({"dataset": "flickr"}, "--dataset must be generated or files or coco_captions"),
         ({"dataset": "files"}, "no --data-dir"),
         ({"dataset": "files", "data_dir": "a", "test_name": ""}, "Received: 'train' and ''"),

@@ -218,6 +218,10 @@ def test_hard_attention_looks_at_one_cell():
         weights = np.array(told["weights"])[:, :, 0, 0]
         at_largest = (looked.argmax(-1) == weights.argmax(-1)).mean()
         assert at_largest == 1 if not training else at_largest < 1
+    sure = replace(config, hard_estimator="straight_through", hard_temperature=0.0)
+    told = build_model(sure, WORDS)(inputs, training=True)
+    weights = np.array(told["weights"])[:, :, 0, 0]
+    np.testing.assert_array_equal(np.argmax(told["looked"], -1), weights.argmax(-1))
     soft = build_model(replace(config, hard_soft_share=0.999999), WORDS)
     told = soft(inputs, training=True)
     np.testing.assert_array_equal(told["looked"], np.array(told["weights"])[:, :, 0, 0])
