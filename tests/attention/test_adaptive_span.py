@@ -4,9 +4,21 @@ import math
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import ops
 
 from attention_apps.attention.adaptive_span import AdaptiveSpan
+from attention_apps.attention.layers import MultiHeadAttention
+from attention_apps.attention.mechanism import Mechanism
+from tests.attention.small_layers import (
+    HEADS,
+    KEY_DIM,
+    KEY_MASK,
+    LENGTH,
+    X,
+    make,
+    projected,
+)
 
 SPAN = np.array([0.1, 0.5, 1.0], "float32")
 
@@ -84,3 +96,37 @@ def test_scores_fall_on_the_ramp_and_end_behind_it():
     assert np.isfinite(found).all()
     _, both = scope.narrow(scores, distances, mask.astype("int32"), span=SPAN)
     np.testing.assert_array_equal(both, np.array(seen) & mask)
+
+
+def test_an_adaptive_span_is_its_formula():
+    layer = make("span:20")
+    layer._scope_weights["span"].assign([0.0, 0.6])
+    _, weights = layer(X, X, key_mask=KEY_MASK, return_attention_scores=True)
+    query, key, _ = projected(layer, X[1])
+    for h, span in enumerate((0.0, 12.0)):
+        for t in range(LENGTH):
+            ramp = [min(max((32 + span - abs(t - s)) / 32, 0), 1) for s in range(LENGTH)]
+            masses = [
+                ramp[s] * KEY_MASK[1, s] * math.exp(query[t, h] @ key[s, h] / 2)
+                for s in range(LENGTH)
+            ]
+            np.testing.assert_allclose(
+                np.array(weights)[1, h, t], np.array(masses) / sum(masses), atol=1e-5
+            )
+
+
+def test_an_adaptive_span_learns_pays_and_trims():
+    scope = AdaptiveSpan(600, ramp=8, penalty=2.0)
+    layer = MultiHeadAttention(HEADS, KEY_DIM, mechanism=Mechanism(scope=scope))
+    layer.build(X.shape, X.shape)
+    layer._scope_weights["span"].assign([0.01, 0.02])
+    with tf.GradientTape() as tape:
+        output = layer(X, X, training=True)
+        loss = tf.reduce_sum(output**2)
+        (penalty,) = layer.losses
+    assert float(penalty) == pytest.approx(2.0 * 0.015)
+    assert np.abs(tape.gradient(loss, layer._scope_weights["span"])).min() > 1e-6
+    # The farthest head sees 12 + 8 positions: one step of 64, not 608.
+    assert int(scope.reach(layer._scope_weights["span"])) == 64
+    assert int(scope.reach(np.array([1.0, 0.0]))) == 608
+    assert int(scope.reach(np.array([0.2, 0.0]))) == 128
