@@ -10,9 +10,8 @@ from keras import ops
 from attention_apps.attention.layers import MultiHeadAttention
 from attention_apps.attention.mechanism import parse_mechanism
 
-RNG = np.random.default_rng(0)
 BATCH, LENGTH, DIM, HEADS, KEY_DIM = 3, 75, 6, 2, 4
-X = RNG.normal(size=(BATCH, LENGTH, DIM)).astype("float32")
+X = np.random.default_rng(0).normal(size=(BATCH, LENGTH, DIM)).astype("float32")
 # Padding behind, in front and within, and an example that is nothing but padding.
 KEY_MASK = np.ones((BATCH, LENGTH), bool)
 KEY_MASK[0, 60:] = False
