@@ -179,7 +179,6 @@ class Config:
             "num_decoder_layers",
             "num_heads",
             "feedforward_dim",
-            "epochs",
             "batch_photos",
             "validate_every",
             "beam_size",
@@ -188,6 +187,11 @@ class Config:
                 raise ValueError(
                     f"{_flag(name)} must be at least 1. Received: {getattr(self, name)}"
                 )
+        if self.epochs < (0 if self.init_from and self.self_critical_epochs else 1):
+            raise ValueError(
+                "--epochs must be at least 1, or 0 where --self-critical-epochs go on from "
+                f"--init-from. Received: {self.epochs}"
+            )
         for name in (
             "num_encoder_layers",
             "self_critical_epochs",

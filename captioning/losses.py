@@ -7,14 +7,10 @@ from typing import Any
 from keras import ops
 
 from attention_apps.attention.hard import reinforce
+from attention_apps.running.cross_entropy import weighted_mean
 
 FIRST_WORDS = 2
 """Words of a caption that need not tell which photo it is of."""
-
-
-def weighted_mean(values: Any, weights: Any) -> Any:
-    """Mean of `values` by `weights` of the same shape; 0 where all weights are 0."""
-    return ops.sum(values * weights) / ops.maximum(ops.sum(weights), 1.0)
 
 
 def doubly_stochastic(weights: Any, word_weights: Any) -> Any:

@@ -11,7 +11,8 @@ from keras import ops
 from attention_apps.attention.blocks import EncoderBlock
 from attention_apps.attention.hard import moved_baseline
 from attention_apps.attention.mechanism import parse_mechanism
-from attention_apps.running.cross_entropy import smoothed_cross_entropy
+from attention_apps.running.cross_entropy import smoothed_cross_entropy, weighted_mean
+from attention_apps.running.self_critical import policy_gradient, rewarded
 from captioning.config import Config
 from captioning.decoders import build_decoder
 from captioning.encoder import build_encoder, read_grids
@@ -20,9 +21,8 @@ from captioning.losses import (
     hard_attention,
     own_cells,
     rewards,
-    weighted_mean,
 )
-from captioning.self_critical import CiderReward, draw_captions, policy_gradient, rewarded
+from captioning.self_critical import CiderReward, draw_captions
 from captioning.words import PAD, START
 
 _FIELDS = (

@@ -1,9 +1,4 @@
-"""Training on what captions are scored by: the model's own captions, rewarded by their CIDEr.
-
-Cross-entropy teaches the next word behind people's words; a model that captions stands behind its
-own, and is asked for whole captions. Behind `--epochs` some more may therefore draw captions and
-make those likelier which score better than the others of the same photo.
-"""
+"""Training on what captions are scored by: the model's own captions, rewarded by their CIDEr."""
 
 from __future__ import annotations
 
@@ -11,19 +6,12 @@ import math
 from collections import Counter
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
-import tensorflow as tf
-from keras import ops, tree
 
-from attention_apps.attention.decoding import sample
-from attention_apps.running.cross_entropy import smoothed_cross_entropy
-from captioning.losses import weighted_mean
+from attention_apps.running.self_critical import draw
 from captioning.metrics import ORDERS
 from captioning.words import PAD, caption_rules
 
-SAMPLES = 5
-"""Captions drawn of a photo: each is compared with the mean of the others."""
 _SIGMA, _SCALE = 6.0, 10.0  # CIDEr-D's width of the penalty for another length, and its highest
 
 
@@ -108,113 +96,7 @@ def draw_captions(model: Any, inputs: dict[str, Any], max_length: int, seed: Any
         seed: a `keras.random.SeedGenerator`.
 
     Returns:
-        `(photos, SAMPLES, max_length)` int32 ids, padded with 0 behind the end.
+        `(photos, samples, max_length)` int32 ids, padded with 0 behind the end.
     """
     state, encoded = model.begin(inputs, max_length)
-    state, encoded = tree.map_structure(_repeated, (state, encoded))
-    rules = caption_rules(max_length, 0.0)
-    drawn = sample(model.step, state, encoded, rules, seed=seed).tokens
-    return ops.stop_gradient(ops.reshape(drawn, (-1, SAMPLES, max_length)))
-
-
-def _repeated(leaf: Any) -> Any:
-    return ops.repeat(leaf, SAMPLES, axis=0) if len(leaf.shape) else leaf
-
-
-def rewarded(reward: CiderReward, references: Any, drawn: Any) -> Any:
-    """CIDEr of drawn captions, in graph code.
-
-    Args:
-        reward: of the training photos.
-        references: `(photos, references, words)` ids.
-        drawn: `(photos, SAMPLES, words)` ids.
-
-    Returns:
-        `(photos, SAMPLES)` float32.
-    """
-    scores = tf.numpy_function(reward, [references, drawn], tf.float32)
-    return tf.ensure_shape(scores, [None, SAMPLES])
-
-
-def policy_gradient(logits: Any, drawn: Any, rewards: Any, word_weights: Any) -> Any:
-    """A loss whose gradient is that of REINFORCE for drawn captions.
-
-        - sum_i (r_i - mean over j != i of r_j) log p(caption i)
-
-    averaged over words. Each caption's baseline is what the others of its photo got, which does not
-    depend on it: the gradient stays that of the expected reward.
-
-    Args:
-        logits: `(photos, SAMPLES, words, vocabulary)`.
-        drawn: `(photos, SAMPLES, words)` ids.
-        rewards: `(photos, SAMPLES)`.
-        word_weights: `(photos, SAMPLES, words)`, 1 for words and 0 for padding.
-
-    Returns:
-        A scalar.
-
-    Reference: Rennie et al. 2017, "Self-critical Sequence Training for Image Captioning", with the
-    baseline of Luo 2020, "A Better Variant of Self-Critical Sequence Training".
-    """
-    others = (ops.sum(rewards, axis=1, keepdims=True) - rewards) / (SAMPLES - 1)
-    surprise = smoothed_cross_entropy(logits, drawn)
-    return weighted_mean(ops.stop_gradient(rewards - others)[..., None] * surprise, word_weights)
-
-
-class SelfCritical(keras.callbacks.Callback):
-    """Lets the model train on its own captions from an epoch on.
-
-    Args:
-        reward: of the training photos.
-        first_epoch: counted from 0.
-    """
-
-    def __init__(self, reward: CiderReward, first_epoch: int) -> None:
-        super().__init__()
-        self._reward = reward
-        self._first_epoch = first_epoch
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Trace the training step anew, once, with the reward in it."""
-        if epoch >= self._first_epoch and self.model.reward is None:
-            self.model.reward = self._reward
-            self.model.make_train_function(force=True)
-
-
-@keras.saving.register_keras_serializable("attention_apps.captioning")
-class ThenSlower(keras.optimizers.schedules.LearningRateSchedule):
-    """A schedule, and behind it another rate that falls linearly to zero.
-
-    Args:
-        first: the schedule of the first steps.
-        first_steps: how many they are.
-        rate: with which the steps behind them begin.
-        later_steps: how many those are.
-    """
-
-    def __init__(self, first: Any, first_steps: int, rate: float, later_steps: int) -> None:
-        self.first = first
-        self.first_steps = first_steps
-        self.rate = rate
-        self.later_steps = later_steps
-
-    def __call__(self, step: Any) -> Any:
-        """The learning rate of a step, a float32 scalar."""
-        behind = ops.cast(step, "float32") - self.first_steps
-        later = self.rate * ops.maximum(1.0 - behind / self.later_steps, 0.0)
-        return ops.where(behind < 0, self.first(step), later)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that build this schedule again."""
-        return {
-            "first": keras.saving.serialize_keras_object(self.first),
-            "first_steps": self.first_steps,
-            "rate": self.rate,
-            "later_steps": self.later_steps,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> ThenSlower:
-        """Build the schedule from what `get_config` returned."""
-        first = keras.saving.deserialize_keras_object(config["first"])
-        return cls(**{**config, "first": first})
+    return draw(model.step, state, encoded, caption_rules(max_length, 0.0), seed=seed)

@@ -48,9 +48,8 @@ def compiled_model(
     """
     import keras
 
-    from attention_apps.running.schedule import WarmupCooldown
+    from attention_apps.running.schedule import ThenSlower, WarmupCooldown
     from captioning.model import build_model
-    from captioning.self_critical import ThenSlower
 
     try:
         model = build_model(config, vocabulary_size, log_frequencies, encoder)
@@ -97,12 +96,13 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
     from attention_apps.running.progress import Progress
     from attention_apps.running.runs import create_run, epochs_saved, finish_run, set_seed
     from attention_apps.running.scalars import EpochScalars
+    from attention_apps.running.self_critical import SelfCritical
     from captioning.attention_maps import Probe, attention_maps
     from captioning.batches import Batches
     from captioning.data import load
     from captioning.overlay_log import OverlayLog
     from captioning.readable import readable
-    from captioning.self_critical import CiderReward, SelfCritical
+    from captioning.self_critical import CiderReward
     from captioning.starting_point import starting_point
     from captioning.validation import ValidationCider
     from captioning.words import Vocabulary

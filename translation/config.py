@@ -73,6 +73,11 @@ class Config:
 
     epochs: int = 12
     """Passes over the training set."""
+    self_critical_epochs: int = 0
+    """Epochs behind those, in which the model translates itself and translations of the higher BLEU
+    become likelier."""
+    self_critical_learning_rate: float = 0.0003
+    """Learning rate at the beginning of these epochs; it falls linearly to zero."""
     learning_rate: float = 0.003
     """Highest learning rate."""
     warmup_steps: int = 800
@@ -115,6 +120,11 @@ class Config:
     bleu_tokenizer: str = "none"
     """sacreBLEU's tokenizer: `none` for text that is tokenised already, `13a` for raw text."""
 
+    @property
+    def all_epochs(self) -> int:
+        """Epochs of both kinds."""
+        return self.epochs + self.self_critical_epochs
+
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
         check_seed(self.seed)
@@ -128,7 +138,6 @@ class Config:
             "dim",
             "num_heads",
             "feedforward_dim",
-            "epochs",
             "validate_every",
             "beam_size",
         )
@@ -137,7 +146,14 @@ class Config:
                 raise ValueError(
                     f"{_flag(name)} must be at least 1. Received: {getattr(self, name)}"
                 )
+        if self.epochs < (0 if self.init_from and self.self_critical_epochs else 1):
+            raise ValueError(
+                "--epochs must be at least 1, or 0 where --self-critical-epochs go on from "
+                f"--init-from. Received: {self.epochs}"
+            )
         for name in (
+            "self_critical_epochs",
+            "self_critical_learning_rate",
             "warmup_steps",
             "weight_decay",
             "length_penalty",
@@ -167,6 +183,13 @@ class Config:
                 "Choose one average of weights: --average-last with --average-momentum 0, or the "
                 f"running one alone. Received: --average-last {self.average_last} "
                 f"--average-momentum {self.average_momentum}"
+            )
+        if self.self_critical_epochs and self.r_drop_weight:
+            raise ValueError(
+                "--r-drop-weight compares two predictions of one target; translations that the "
+                "model draws are others every time. Leave out one of both. Received: "
+                f"--self-critical-epochs {self.self_critical_epochs} "
+                f"--r-drop-weight {self.r_drop_weight}"
             )
         if self.model == "transformer" and self.dim % self.num_heads:
             raise ValueError(

@@ -19,11 +19,12 @@ from translation.config import Config
 from translation.losses import guided_attention
 from translation.pretrained import PretrainedEncoder, read_encoder
 from translation.recurrent import RecurrentTranslator
+from translation.self_critical import SelfCriticalTranslator
 from translation.words import PAD
 
 
 @keras.saving.register_keras_serializable("attention_apps.translation")
-class Translator(keras.Model):
+class Translator(SelfCriticalTranslator):
     """Encoder and decoder over one table of subword embeddings, which is also the output layer.
 
     Args:
@@ -56,8 +57,6 @@ class Translator(keras.Model):
 
     alignment_step: Literal["raw", "shifted"] = "shifted"
     """A block looks where a word comes from in the step in which that word is its input."""
-    batch_parts: int = 1
-    """Parts of a training batch that are computed side by side."""
 
     def __init__(
         self,
@@ -168,7 +167,13 @@ class Translator(keras.Model):
         return self.encoder_norm(x), key_mask
 
     def call(self, inputs: dict[str, Any], training: bool | None = None) -> Any:
-        """Predict every target token from the source and the tokens before it."""
+        """Predict every target token from the source and the tokens before it.
+
+        In training with a `reward` these are tokens that the model draws itself, see
+        `own_translations`.
+        """
+        if training and self.reward is not None:
+            return self.own_translations(inputs)
         guided = self.decoder[len(self.decoder) // 2].cross_attention
         guides = "linked_words" in inputs
 
@@ -335,6 +340,7 @@ def build_model(config: Config) -> keras.Model:
         )
     model.build()
     model.batch_parts = config.batch_parts
+    model.max_length = config.max_length
     return model
 
 

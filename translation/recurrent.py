@@ -12,13 +12,14 @@ from attention_apps.attention.mechanism import parse_mechanism
 from attention_apps.running.side_by_side import side_by_side
 from translation.losses import guided_attention
 from translation.recurrent_decoder import RecurrentDecoder
+from translation.self_critical import SelfCriticalTranslator
 from translation.words import PAD
 
 LAYERS = {"gru": keras.layers.GRU, "lstm": keras.layers.LSTM}
 
 
 @keras.saving.register_keras_serializable("attention_apps.translation")
-class RecurrentTranslator(keras.Model):
+class RecurrentTranslator(SelfCriticalTranslator):
     """Recurrent encoder and decoder over one table of subword embeddings, also the output layer.
 
     Every encoder layer reads in both directions, each of size `dim`, and joins them to `dim`; those
@@ -49,8 +50,6 @@ class RecurrentTranslator(keras.Model):
 
     alignment_step: Literal["raw", "shifted"] = "raw"
     """The one head looks where a word comes from in the step in which that word is predicted."""
-    batch_parts: int = 1
-    """Parts of a training batch that are computed side by side."""
 
     def __init__(
         self,
@@ -145,13 +144,17 @@ class RecurrentTranslator(keras.Model):
         return self.drop(x, training=training), key_mask
 
     def call(self, inputs: dict[str, Any], training: bool | None = None) -> Any:
-        """Predict every target token from the source and the tokens before it."""
+        """Predict every target token from the source and the tokens before it.
+
+        In training with a `reward` these are tokens that the model draws itself, see
+        `own_translations`.
+        """
+        if training and self.reward is not None:
+            return self.own_translations(inputs)
 
         def predict(part: dict[str, Any]) -> tuple[Any, Any]:
             encoded, key_mask = self.encode(part["source"], training)
-            embedded = self._embed(part["previous"], training)
-            outputs, weights = self.decoder(embedded, encoded, key_mask)
-            return self._logits(outputs, training), weights
+            return self._decode(part["previous"], encoded, key_mask, training)
 
         logits, weights = side_by_side(predict, inputs, self.batch_parts if training else 1)
         if "linked_words" in inputs:
@@ -161,6 +164,29 @@ class RecurrentTranslator(keras.Model):
             )
             self.add_loss(self.alignment_weight * loss)
         return logits
+
+    def _decode(
+        self, previous: Any, encoded: Any, key_mask: Any, training: bool | None
+    ) -> tuple[Any, Any]:
+        embedded = self._embed(previous, training)
+        outputs, weights = self.decoder(embedded, encoded, key_mask)
+        return self._logits(outputs, training), weights
+
+    def decode(
+        self, previous: Any, encoded: Any, key_mask: Any, training: bool | None = None
+    ) -> Any:
+        """Predict every target token from what was encoded and the tokens before it.
+
+        Args:
+            previous: `(batch, target)` ids, the target shifted right.
+            encoded: `(batch, source, dim)`, as `encode` gave it.
+            key_mask: `(batch, source)`, as `encode` gave it.
+            training: whether to drop.
+
+        Returns:
+            Logits `(batch, target, vocabulary)`.
+        """
+        return self._decode(previous, encoded, key_mask, training)[0]
 
     def begin(
         self, source: Any, max_length: int, *, growing: bool = False

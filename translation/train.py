@@ -20,12 +20,12 @@ ROOM = "translation"
 PROBE_SENTENCES = 4
 
 
-def compiled_model(config: Config, num_steps: int) -> Any:
+def compiled_model(config: Config, steps_per_epoch: int) -> Any:
     """Build the model with its loss and optimizer.
 
     Args:
         config: the room's configuration.
-        num_steps: of the whole training, over which the learning rate rises and falls.
+        steps_per_epoch: of the training, over which the learning rate rises and falls.
 
     Returns:
         The model, its weights drawn from the seed that was set last.
@@ -35,7 +35,7 @@ def compiled_model(config: Config, num_steps: int) -> Any:
     """
     import keras
 
-    from attention_apps.running.schedule import WarmupCooldown
+    from attention_apps.running.schedule import ThenSlower, WarmupCooldown
     from translation.losses import SmoothedCrossEntropy
     from translation.model import build_model
 
@@ -43,9 +43,13 @@ def compiled_model(config: Config, num_steps: int) -> Any:
         model = build_model(config)
     except ValueError as error:
         raise UserError(str(error)) from error
-    schedule = WarmupCooldown(
+    num_steps = config.epochs * steps_per_epoch
+    schedule: Any = WarmupCooldown(
         config.learning_rate, config.warmup_steps, num_steps, config.cooldown_share
     )
+    if config.self_critical_epochs:
+        later_steps = config.self_critical_epochs * steps_per_epoch
+        schedule = ThenSlower(schedule, num_steps, config.self_critical_learning_rate, later_steps)
     model.compile(
         optimizer=keras.optimizers.AdamW(
             schedule,
@@ -82,8 +86,10 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
     from attention_apps.running.progress import Progress
     from attention_apps.running.runs import create_run, epochs_saved, finish_run, set_seed
     from attention_apps.running.scalars import EpochScalars
+    from attention_apps.running.self_critical import SelfCritical
     from translation.attention_maps import Probe, attention_maps
     from translation.data import load
+    from translation.self_critical import BleuReward
     from translation.starting_point import starting_point
     from translation.validation import ValidationBleu
     from translation.vocabularies import SUBWORDS, Vocabularies
@@ -102,7 +108,7 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
         print(note)
     # Behind the data: reading it may draw random numbers, the first time others than the next.
     set_seed(config.seed)
-    model = compiled_model(config, config.epochs * splits.steps_per_epoch)
+    model = compiled_model(config, splits.steps_per_epoch)
     if first is not None:
         model.set_weights(first.model.get_weights())
     run_dir = options.resume or create_run(ROOM, config, runs_dir=options.runs_dir)
@@ -116,10 +122,12 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
         monitor="val_bleu",
         mode="max",
         patience=config.patience or None,
+        # Those epochs raise BLEU again where the others have stopped to.
+        start_from_epoch=config.epochs if config.self_critical_epochs else 0,
         weights=kept_weights,
     )
     clock = Clock("val_bleu", began=began)
-    callbacks = [
+    callbacks: list[Any] = [
         *([last] if last else []),
         validation,
         best,
@@ -134,13 +142,16 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
         Checkpoint(run_dir),
         Progress(run_dir),
     ]
+    if config.self_critical_epochs:
+        reward = BleuReward(splits.vocabularies.target.decode)
+        callbacks.insert(0, SelfCritical(reward, config.epochs))
     print(f"{model.count_params():,} weights, {len(splits.training):,} pairs; run: {run_dir}")
     first_epoch = resume(run_dir, model, callbacks)
     with interruptible(run_dir, ROOM):
         model.fit(
             splits.train(first_epoch),
             initial_epoch=first_epoch,
-            epochs=config.epochs,
+            epochs=config.all_epochs,
             steps_per_epoch=splits.steps_per_epoch,
             shuffle=False,
             callbacks=callbacks,

@@ -46,7 +46,7 @@ class ValidationBleu(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Translate the validation set with the weights that would be kept."""
         config = self._config
-        if logs is None or ((epoch + 1) % config.validate_every and epoch + 1 < config.epochs):
+        if logs is None or ((epoch + 1) % config.validate_every and epoch + 1 < config.all_epochs):
             return
         if self._translate is None:
             self._translate = Translate(

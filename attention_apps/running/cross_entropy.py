@@ -7,6 +7,11 @@ from typing import Any
 from keras import ops
 
 
+def weighted_mean(values: Any, weights: Any) -> Any:
+    """Mean of `values` by `weights` of the same shape; 0 where all weights are 0."""
+    return ops.sum(values * weights) / ops.maximum(ops.sum(weights), 1.0)
+
+
 def smoothed_cross_entropy(logits: Any, target: Any, label_smoothing: float = 0.0) -> Any:
     """Cross-entropy with label smoothing: `lse(z) - (1 - e) z_y - e mean(z)`, in float32.
 

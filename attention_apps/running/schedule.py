@@ -54,3 +54,42 @@ class WarmupCooldown(keras.optimizers.schedules.LearningRateSchedule):
             "total_steps": self.total_steps,
             "cooldown_share": self.cooldown_share,
         }
+
+
+@keras.saving.register_keras_serializable("attention_apps")
+class ThenSlower(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule, and behind it another rate that falls linearly to zero.
+
+    Args:
+        first: the schedule of the first steps.
+        first_steps: how many they are.
+        rate: with which the steps behind them begin.
+        later_steps: how many those are.
+    """
+
+    def __init__(self, first: Any, first_steps: int, rate: float, later_steps: int) -> None:
+        self.first = first
+        self.first_steps = first_steps
+        self.rate = rate
+        self.later_steps = later_steps
+
+    def __call__(self, step: Any) -> Any:
+        """The learning rate of a step, a float32 scalar."""
+        behind = ops.cast(step, "float32") - self.first_steps
+        later = self.rate * ops.maximum(1.0 - behind / self.later_steps, 0.0)
+        return ops.where(behind < 0, self.first(step), later)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that build this schedule again."""
+        return {
+            "first": keras.saving.serialize_keras_object(self.first),
+            "first_steps": self.first_steps,
+            "rate": self.rate,
+            "later_steps": self.later_steps,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> ThenSlower:
+        """Build the schedule from what `get_config` returned."""
+        first = keras.saving.deserialize_keras_object(config["first"])
+        return cls(**{**config, "first": first})

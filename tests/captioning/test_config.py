@@ -8,7 +8,7 @@ from captioning.config import Config
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        ({"epochs": 0}, "--epochs must be at least 1. Received: 0"),
+        ({"epochs": 0}, "--epochs must be at least 1, or 0 where --self-critical-epochs go on"),
         ({"seed": -1}, "--seed must lie from 0 to 4294967295. Received: -1"),
         ({"clip_norm": -1.0}, "--clip-norm cannot be negative"),
         ({"label_smoothing": 1.0}, "--label-smoothing must lie from 0"),

@@ -1,6 +1,5 @@
-"""Training on the model's own captions: the reward, the gradient, what is drawn, the run."""
+"""Training on the model's own captions: the reward, what is drawn, the run."""
 
-import itertools
 from dataclasses import replace
 
 import keras
@@ -10,16 +9,11 @@ import tensorflow as tf
 from pycocoevalcap.cider.cider import Cider
 
 from attention_apps.running.flags import RunOptions
+from attention_apps.running.self_critical import SAMPLES
 from captioning.config import TINY
 from captioning.model import build_model
 from captioning.overlay_log import OverlayLog
-from captioning.self_critical import (
-    SAMPLES,
-    CiderReward,
-    ThenSlower,
-    draw_captions,
-    policy_gradient,
-)
+from captioning.self_critical import CiderReward, draw_captions
 from captioning.train import train
 from captioning.words import END, PAD, START, UNKNOWN
 
@@ -52,38 +46,6 @@ def test_a_photo_without_references_rewards_nothing():
     assert reward(references, references)[1].min() > 1
     references[1] = PAD
     assert not reward(references, references)[1].any()
-
-
-def test_the_expected_gradient_is_that_of_the_expected_reward():
-    """Summed over all that can be drawn, by its probability; baselines cancel."""
-    random = np.random.default_rng(0)
-    scores = tf.Variable(random.normal(size=3))
-    reward = tf.constant(random.normal(size=3), tf.float32)
-    with tf.GradientTape() as tape:
-        expected = -tf.reduce_sum(tf.nn.softmax(scores) * tf.cast(reward, tf.float64))
-    wanted = tape.gradient(expected, scores)
-    drawn = np.array(list(itertools.product(range(3), repeat=SAMPLES)))
-    likely = tf.reduce_prod(tf.gather(tf.nn.softmax(scores), drawn), axis=1)
-    word_weights = tf.tile(tf.cast(likely, tf.float32)[:, None, None], (1, SAMPLES, 1))
-    with tf.GradientTape() as tape:
-        logits = tf.tile(tf.reshape(scores, (1, 1, 1, 3)), (len(drawn), SAMPLES, 1, 1))
-        rewards = tf.gather(reward, drawn)
-        total = policy_gradient(logits, drawn[..., None], rewards, word_weights)
-    np.testing.assert_allclose(tape.gradient(total, scores), wanted, atol=1e-6)
-
-
-def test_padding_of_drawn_captions_has_no_part():
-    random = np.random.default_rng(0)
-    logits = random.normal(size=(2, SAMPLES, 4, 7)).astype(np.float32)
-    drawn = random.integers(0, 7, (2, SAMPLES, 4))
-    rewards = random.normal(size=(2, SAMPLES)).astype(np.float32)
-    weights = np.ones((2, SAMPLES, 4), np.float32)
-    weights[:, :, 2:] = 0
-    before = float(policy_gradient(logits, drawn, rewards, weights))
-    logits[:, :, 2:] += random.normal(size=(2, SAMPLES, 2, 7))
-    assert float(policy_gradient(logits, drawn, rewards, weights)) == pytest.approx(before)
-    logits[:, :, :2] += random.normal(size=(2, SAMPLES, 2, 7))
-    assert float(policy_gradient(logits, drawn, rewards, weights)) != pytest.approx(before)
 
 
 @pytest.fixture(params=["soft", "hard", "transformer"])
@@ -152,15 +114,6 @@ def test_a_photo_that_cannot_be_read_teaches_nothing(model):
     gradient = tape.gradient(loss, model.output_layer.bias)
     assert "drawn" in told
     np.testing.assert_array_equal(gradient, 0)
-
-
-def test_the_rate_falls_twice():
-    def first(step):
-        return 1.0 + 0 * tf.cast(step, tf.float32)
-
-    schedule = ThenSlower(first, 10, 0.5, 4)
-    found = [float(schedule(step)) for step in (0, 9, 10, 12, 14, 20)]
-    np.testing.assert_allclose(found, [1, 1, 0.5, 0.25, 0, 0])
 
 
 @pytest.mark.verify

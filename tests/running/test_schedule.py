@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from attention_apps.running.schedule import WarmupCooldown
+from attention_apps.running.schedule import ThenSlower, WarmupCooldown
 
 
 def test_it_rises_falls_and_ends():
@@ -27,3 +28,12 @@ def test_without_warmup_and_cooldown_it_is_the_inverse_square_root():
     assert float(schedule(48)) == pytest.approx(1 / 7, rel=1e-4)
     again = WarmupCooldown.from_config(schedule.get_config())
     assert float(again(7)) == float(schedule(7))
+
+
+def test_the_rate_falls_twice():
+    def first(step):
+        return 1.0 + 0 * tf.cast(step, tf.float32)
+
+    schedule = ThenSlower(first, 10, 0.5, 4)
+    found = [float(schedule(step)) for step in (0, 9, 10, 12, 14, 20)]
+    np.testing.assert_allclose(found, [1, 1, 0.5, 0.25, 0, 0])

@@ -12,7 +12,12 @@ from translation.config import DEMO, TINY, Config
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"epochs": 0}, "--epochs must be at least 1. Received: 0"),
+        ({"epochs": 0}, "--epochs must be at least 1, or 0 where --self-critical-epochs go on"),
+        ({"epochs": 0, "init_from": "RUN"}, "--init-from. Received: 0"),
+        (
+            {"self_critical_epochs": 1, "r_drop_weight": 5.0},
+            "Received: --self-critical-epochs 1 --r-drop-weight 5.0",
+        ),
         ({"seed": -1}, "--seed must lie from 0 to 4294967295. Received: -1"),
         ({"dropout_rate": 1.0}, "--dropout-rate must lie from 0 to below 1. Received: 1.0"),
         ({"dim": 30, "num_heads": 4}, "--dim must be a multiple of --num-heads"),

@@ -123,7 +123,7 @@ def test_a_batch_in_parts_teaches_what_the_batch_teaches(kind, parts):
         keras.utils.set_random_seed(0)
         config = replace(CONFIG, model=kind, dropout_rate=0.0, batch_parts=batch_parts)
         model = build_model(replace(config, alignment_weight=1.0))
-        model.compile(keras.optimizers.SGD(0.1), SmoothedCrossEntropy(0.1))
+        model.compile(keras.optimizers.SGD(0.1), SmoothedCrossEntropy(0.1), run_eagerly=True)
         loss = model.train_on_batch(inputs, PREVIOUS)
         learned.append([np.array(loss), *model.get_weights()])
     for whole, in_parts in zip(*learned, strict=True):
