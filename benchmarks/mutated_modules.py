@@ -32,7 +32,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "algorithms.pooled": ("test_pooled", *_ALGORITHM, "multi-scale or pooled"),
     "algorithms.choices": ("test_choosing", "-k", "sizes or rows_where"),
     "multi_head": ("test_multi_head", "test_multi_head_shapes"),
-    "projections": ("test_cached_steps",),
+    "projections": ("test_projections", "test_cached_steps"),
     "single_head": ("test_single_head",),
     "grouped_heads": ("test_grouped_heads",),
     "grouped_query": ("test_grouped_heads",),
