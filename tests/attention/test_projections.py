@@ -34,17 +34,44 @@ def dense(equation="abc,cde->abde", output=(None, 4, 6), layer=keras.layers.Eins
         (dense(activation="softmax"), INPUT),
         (dense("abcd,cde->abe", (None, 6)), HEADS),
         (dense(layer=Doubled), INPUT),
+        (dense(layer=Doubled), INPUT[:1]),
         # The last axis alone is contracted, and is as long as the one before it.
         (dense("abcd,def->abcef", (None, 4, 5, 3)), HEADS),
         (dense("abcd,def->abcef", (None, 5, 5, 3)), RNG.normal(size=(2, 3, 5, 5)).astype("f4")),
     ],
-    ids=["heads", "no bias", "a bias of dim", "softmax", "output", "subclass", "axes", "square"],
+    ids=[
+        "heads",
+        "no bias",
+        "a bias of dim",
+        "softmax",
+        "output",
+        "subclass",
+        "one row",
+        "axes",
+        "square",
+    ],
 )
 def test_rows_are_projected_as_the_layer_projects_them(made, tensor):
     wanted = made(tensor)
     found = by_row(made, ops.convert_to_tensor(tensor))
     assert found.shape == wanted.shape
     np.testing.assert_allclose(np.array(found), np.array(wanted), rtol=1e-5, atol=1e-6)
+
+
+def test_a_layer_that_is_a_product_is_not_called(monkeypatch):
+    """The speed of short sequences comes from the product that is written out."""
+
+    def fail(*args, **kwargs):
+        raise AssertionError("called")
+
+    for made, tensor in ((dense(), INPUT), (dense("abcd,cde->abe", (None, 6)), HEADS)):
+        wanted = made(tensor)
+        with monkeypatch.context() as patched:
+            patched.setattr(made, "call", fail)
+            found = by_row(made, ops.convert_to_tensor(tensor))
+            with pytest.raises(AssertionError, match="called"):
+                made(tensor)
+        np.testing.assert_allclose(np.array(found), np.array(wanted), rtol=1e-5, atol=1e-6)
 
 
 def test_what_a_layer_learned_in_low_rank_counts():
