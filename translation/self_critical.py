@@ -128,11 +128,13 @@ class SelfCriticalTranslator(keras.Model):
         rows = ops.arange(ops.shape(source)[0], dtype="int32")
 
         def predict(part: dict[str, Any]) -> dict[str, Any]:
-            state, encoded = self.begin(part["source"], self.max_length, growing=True)
-            limits = ops.full_like(part["seed"], length)
-            seed = part["seed"][0]
+            # A batch of few rows leaves a part without any, and a search wants one: of padding.
+            source = ops.pad(part["source"], ((0, 1), (0, 0)), constant_values=PAD)
+            state, encoded = self.begin(source, self.max_length, growing=True)
+            limits = ops.pad(ops.full_like(part["seed"], length), (0, 1), constant_values=1)
+            seed = ops.sum(part["seed"][:1])
             drawn = draw(self.step, state, encoded, rules, seed=seed, length_limit=limits)
-            drawn = drawn[:, :, :length]
+            drawn = drawn[:-1, :, :length]
             previous = ops.pad(drawn[..., :-1], ((0, 0), (0, 0), (1, 0)), constant_values=START)
             flat = ops.reshape(previous, (-1, ops.shape(previous)[-1]))
             memory = map(for_each_sample, self.encode(part["source"], True))
