@@ -99,6 +99,9 @@ class Config:
     hard_temperature: float = field(default=1.0, metadata={"before": 1.0})
     """Chance in where hard attention looks in training: 1 draws a cell by the weights, 0 takes the
     one of the largest weight, as in answers (with straight_through)."""
+    hard_glimpse: int = field(default=1, metadata={"before": 1})
+    """Cells a side that one look of hard attention takes in: 3 adds a cell's eight neighbours to
+    what is read of it, not to where is looked."""
     hard_reward_weight: float = 1.0
     """Weight of the REINFORCE term."""
     hard_entropy_weight: float = 0.01
@@ -179,6 +182,7 @@ class Config:
             "num_decoder_layers",
             "num_heads",
             "feedforward_dim",
+            "hard_glimpse",
             "batch_photos",
             "validate_every",
             "beam_size",
@@ -272,6 +276,12 @@ class Config:
                 "REINFORCE needs cells that are drawn by their weights. Received: "
                 f"--hard-temperature {self.hard_temperature:g}. Leave it out, or add "
                 "--hard-estimator straight_through"
+            )
+        if self.hard_glimpse % 2 == 0 or (self.hard_glimpse > 1 and self.decoder != "hard"):
+            raise ValueError(
+                "--hard-glimpse is an odd number of cells, the one looked at in the middle, and "
+                "means nothing but to --decoder hard. "
+                f"Received: --decoder {self.decoder} --hard-glimpse {self.hard_glimpse}"
             )
         if self.decoder == "transformer" and self.collage_share:
             raise ValueError(

@@ -58,6 +58,7 @@ def build_decoder(settings: dict[str, Any], dtype: Any) -> keras.layers.Layer:
             soft_share=settings["hard_soft_share"],
             # Before there was a temperature, cells were drawn by their weights.
             temperature=settings.get("hard_temperature", 1.0),
+            glimpse=settings.get("hard_glimpse", 1),
             **shared,
         )
     return SoftDecoder(**shared)

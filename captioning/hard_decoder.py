@@ -19,15 +19,21 @@ class HardDecoder(SoftDecoder):
     `g` from a Gumbel distribution; asked for an answer, it is the one of the largest weight. In a
     share of the training batches attention is soft.
 
+    A glimpse of more than one cell also takes in what lies around the cell: to the features of a
+    cell learned mixtures of its own and its neighbours' are added. Where to look is decided
+    without them, by the cells alone.
+
     Args:
         estimator: `reinforce`, whose gradient comes through the loss (`losses.hard_attention`), or
             `straight_through`, which differentiates as if attention were soft (Bengio et al. 2013,
             "Estimating or Propagating Gradients Through Stochastic Neurons").
         soft_share: share of training batches in which attention is soft.
         temperature: `T`: 1 draws by the weights, 0 takes the largest in training too.
+        glimpse: cells a side that one look takes in, an odd number; the cells are a square grid.
         **kwargs: as of `SoftDecoder`.
 
-    Reference: Xu et al. 2015, "Show, Attend and Tell", section 4.1.
+    Reference: Xu et al. 2015, "Show, Attend and Tell", section 4.1; Mnih et al. 2014, "Recurrent
+    Models of Visual Attention" (a glimpse sees its surroundings).
     """
 
     def __init__(
@@ -36,6 +42,7 @@ class HardDecoder(SoftDecoder):
         estimator: str = "reinforce",
         soft_share: float = 0.5,
         temperature: float = 1.0,
+        glimpse: int = 1,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -43,12 +50,36 @@ class HardDecoder(SoftDecoder):
         self.soft_share = soft_share
         self.temperature = temperature
         self.chance = keras.random.SeedGenerator()
+        self.surroundings: keras.layers.Layer | None = None
+        if glimpse > 1:
+            self.surroundings = keras.layers.SeparableConv2D(
+                self.dim,
+                glimpse,
+                padding="same",
+                depth_multiplier=4,
+                use_bias=False,
+                dtype=self.dtype_policy,
+                name="surroundings",
+            )
+
+    def build(self, embedded_shape: Any, regions_shape: Any) -> None:
+        """Create the weights."""
+        super().build(embedded_shape, regions_shape)
+        self.side = math.isqrt(regions_shape[1])
+        if self.surroundings is not None:
+            self.surroundings.build((None, self.side, self.side, self.dim))
 
     def begin(
         self, regions: Any, key_mask: Any, max_length: int = 0, num_captions: int = 1
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """As `SoftDecoder.begin`; the state also holds where was looked."""
         state, projected = super().begin(regions, key_mask, max_length, num_captions)
+        if self.surroundings is not None:
+            value = projected["value"]
+            # In a collage the grids of two photos stand one behind the other.
+            grids = ops.reshape(value, (-1, self.side, self.side, self.dim))
+            around = ops.reshape(self.surroundings(grids), ops.shape(value))
+            projected = {**projected, "value": value + around}
         return {**state, "looked": state["weights"]}, projected
 
     def advance(

@@ -48,6 +48,7 @@ _FIELDS = (
     "hard_estimator",
     "hard_soft_share",
     "hard_temperature",
+    "hard_glimpse",
     "hard_reward_weight",
     "hard_entropy_weight",
     "label_smoothing",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from attention_apps.running.runs import Run, load_run
 from attention_apps.running.starting_point import refuse_other_shapes
 from captioning.config import Config
@@ -31,7 +33,7 @@ def starting_point(config: Config) -> Run[Config]:
 
     Returns:
         The finished run, whose model has the weights of the new one's shapes. Soft and hard
-        attention have the same weights.
+        attention have the same weights, save that a glimpse of several cells has some of its own.
 
     Raises:
         UserError: when there is no such finished run, or its model is built otherwise.
@@ -39,5 +41,25 @@ def starting_point(config: Config) -> Run[Config]:
     first = load_run(config.init_from, "captioning", Config)
     transformers = "transformer" in (config.decoder, first.config.decoder)
     names = (*_SAME, *_SAME_TRANSFORMER) if transformers else _SAME
+    if first.config.hard_glimpse > 1:
+        names = (*names, "decoder", "hard_glimpse")
     refuse_other_shapes(config, first.config, names)
     return first
+
+
+def take_over(model: Any, first: Any) -> None:
+    """Give a model the weights of the one it starts from, so that it begins as that one ended.
+
+    Args:
+        model: the new one, built. Looks that take in surroundings, where the other's do not, begin
+            with taking in nothing of them.
+        first: the finished run's.
+    """
+    theirs = getattr(first.decoder, "surroundings", None)
+    ours = getattr(model.decoder, "surroundings", None)
+    new = {id(weight) for weight in ours.weights} if ours and not theirs else set()
+    kept = [weight for weight in model.weights if id(weight) not in new]
+    for weight, value in zip(kept, first.get_weights(), strict=True):
+        weight.assign(value)
+    if ours and new:
+        ours.pointwise_kernel.assign(0 * ours.pointwise_kernel)

@@ -103,7 +103,7 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
     from captioning.overlay_log import OverlayLog
     from captioning.readable import readable
     from captioning.self_critical import CiderReward
-    from captioning.starting_point import starting_point
+    from captioning.starting_point import starting_point, take_over
     from captioning.validation import ValidationCider
     from captioning.words import Vocabulary
 
@@ -133,7 +133,7 @@ def train(config: Config, options: RunOptions | None = None) -> dict[str, Any]:
         train_set.encoder,
     )
     if first is not None:
-        model.set_weights(first.model.get_weights())
+        take_over(model, first.model)
     run_dir = options.resume or create_run(ROOM, config, runs_dir=options.runs_dir)
     splits.vocabulary.write(run_dir / VOCABULARY)
     kept_weights = averaged_weights if config.average_momentum else None

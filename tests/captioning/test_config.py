@@ -13,6 +13,8 @@ from captioning.config import Config
         ({"clip_norm": -1.0}, "--clip-norm cannot be negative"),
         ({"label_smoothing": 1.0}, "--label-smoothing must lie from 0"),
         ({"hard_temperature": 0.5}, "REINFORCE needs cells that are drawn by their weights"),
+        ({"decoder": "hard", "hard_glimpse": 2}, "is an odd number of cells"),
+        ({"hard_glimpse": 3}, "nothing but to --decoder hard"),
         ({"dataset": "flickr"}, "--dataset must be generated or files or coco_captions"),
         ({"dataset": "files"}, "no --data-dir"),
         ({"dataset": "files", "data_dir": "a", "test_name": ""}, "Received: 'train' and ''"),

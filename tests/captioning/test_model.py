@@ -21,6 +21,11 @@ DECODERS = {
     "hard, reinforce": {"decoder": "hard"},
     "hard, straight through": {"decoder": "hard", "hard_estimator": "straight_through"},
     "hard, without input feeding": {"decoder": "hard", "input_feeding": False},
+    "hard, with surroundings": {
+        "decoder": "hard",
+        "hard_estimator": "straight_through",
+        "hard_glimpse": 3,
+    },
     "transformer": {
         "decoder": "transformer",
         "cross_attention": "full",
@@ -224,6 +229,29 @@ def test_hard_attention_looks_at_one_cell():
     soft = build_model(replace(config, hard_soft_share=0.999999), WORDS)
     told = soft(inputs, training=True)
     np.testing.assert_array_equal(told["looked"], np.array(told["weights"])[:, :, 0, 0])
+
+
+def test_a_glimpse_takes_in_the_neighbours_of_a_cell_and_no_others():
+    config = replace(TINY, decoder="hard", hard_glimpse=3, dim=16, embedding_dim=8)
+    decoder = build_model(config, WORDS).decoder
+    side = decoder.side
+    regions = np.random.default_rng(0).normal(size=(1, side * side, 16)).astype(np.float32)
+    mask = np.ones((1, side * side), bool)
+    _, one = decoder.begin(regions, mask)
+    alone = decoder.cross_attention.project(regions, mask)
+    np.testing.assert_array_equal(one["key"], alone["key"])
+    changed = regions.copy()
+    row, column = 2, 3
+    changed[0, row * side + column] += 1.0
+    _, other = decoder.begin(changed, mask)
+    moved = np.abs(np.array(other["value"]) - np.array(one["value"])).max(-1).reshape(side, side)
+    near = np.zeros((side, side), bool)
+    near[row - 1 : row + 2, column - 1 : column + 2] = True
+    np.testing.assert_array_equal(moved > 0, near)
+    # Of two photos put side by side each keeps its own surroundings.
+    _, both = decoder.begin(np.concatenate([regions, changed], 1), np.concatenate([mask, mask], 1))
+    apart = np.concatenate([one["value"], other["value"]], 1)
+    np.testing.assert_allclose(both["value"], apart, rtol=1e-5, atol=1e-6)
 
 
 def test_the_answer_starts_at_word_frequencies():

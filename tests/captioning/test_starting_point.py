@@ -9,7 +9,8 @@ from attention_apps.running.command import UserError
 from attention_apps.running.flags import RunOptions
 from attention_apps.running.runs import load_run
 from captioning.config import Config
-from captioning.starting_point import starting_point
+from captioning.model import build_model
+from captioning.starting_point import starting_point, take_over
 from captioning.train import VOCABULARY, train
 
 
@@ -39,6 +40,25 @@ def test_hard_attention_goes_on_from_soft_attention(first, tmp_path):
     assert named.keys() == {weight.path for weight in soft.trainable_weights}
     for weight in soft.trainable_weights:
         np.testing.assert_array_equal(named[weight.path], weight.numpy(), weight.path)
+
+
+def test_a_glimpse_begins_with_nothing_of_the_surroundings(first):
+    config, run_dir = first
+    soft = load_run(run_dir, "captioning", Config).model
+    alone, wide = (
+        build_model(replace(config, decoder="hard", hard_glimpse=glimpse), soft.vocabulary_size)
+        for glimpse in (1, 3)
+    )
+    for model in (alone, wide):
+        take_over(model, soft)
+    random = np.random.default_rng(0)
+    size = config.image_size
+    inputs = {
+        "pixels": random.uniform(0, 255, (2, size, size, 3)).astype(np.float32),
+        "previous": random.integers(1, soft.vocabulary_size, (2, 1, 4)),
+    }
+    one, other = (model(inputs, training=False)["logits"] for model in (alone, wide))
+    np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
 def test_a_transformer_has_other_weights_than_soft_attention(first):
