@@ -28,8 +28,9 @@ def draw_overlays(
 ) -> Figure:
     """Draw a caption word for word.
 
-    Every panel is as light as its word's attention, with the cell attended to most at full light;
-    how much of all attention lies there stands beside the word.
+    Every panel is as light as its word's attention, with the cell attended to most at full light
+    and outlined, the one that hard attention reads; how much of all attention lies there is beside
+    the word. Of equal cells none is outlined.
 
     Args:
         pixels: `(height, width, 3)`.
@@ -63,18 +64,34 @@ def draw_overlays(
             continue
         largest = weights[place - 1].max()
         axes.set_title(f"{words[place - 1]}  {largest:.0%}", fontsize=8, pad=2, parse_math=False)
-        for y, x, lower, right in boxes[place - 1] if boxes is not None else ():
-            axes.add_patch(
-                Rectangle(
-                    (x * width, y * height),
-                    (right - x) * width,
-                    (lower - y) * height,
-                    fill=False,
-                    edgecolor=_GOLD,
-                    linewidth=1.2,
-                )
-            )
+        for box in boxes[place - 1] if boxes is not None else ():
+            axes.add_patch(_outline(box, height, width, _GOLD))
+        cell = _largest_cell(weights[place - 1])
+        if cell is not None:
+            axes.add_patch(_outline(cell, height, width, "white"))
     return figure
+
+
+def _outline(box: Box, height: int, width: int, colour: str) -> Rectangle:
+    y, x, lower, right = box
+    return Rectangle(
+        (x * width, y * height),
+        (right - x) * width,
+        (lower - y) * height,
+        fill=False,
+        edgecolor=colour,
+        linewidth=1.2,
+    )
+
+
+def _largest_cell(weights: NDArray[np.floating]) -> Box | None:
+    """Where the largest weight stands, as a box; None where several are as large."""
+    rows, columns = weights.shape
+    places = np.argwhere(weights == weights.max())
+    if len(places) > 1:
+        return None
+    row, column = places[0].tolist()
+    return (row / rows, column / columns, (row + 1) / rows, (column + 1) / columns)
 
 
 def _lit(pixels: NDArray[np.uint8], weights: NDArray[np.floating]) -> NDArray[np.uint8]:
