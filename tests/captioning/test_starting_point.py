@@ -1,6 +1,7 @@
 """Runs that start from another's weights: hard attention from soft, and what is refused."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -65,6 +66,18 @@ def test_a_transformer_has_other_weights_than_soft_attention(first):
     config, run_dir = first
     with pytest.raises(UserError, match=r"pass --decoder soft\. Received: transformer"):
         starting_point(replace(config, init_from=str(run_dir), decoder="transformer"))
+
+
+def test_surroundings_are_not_thrown_away(first, monkeypatch):
+    config = replace(first[0], decoder="hard", hard_glimpse=3)
+    monkeypatch.setattr(
+        "captioning.starting_point.load_run", lambda *_: SimpleNamespace(config=config)
+    )
+    again = replace(config, init_from="run")
+    assert starting_point(again).config == config
+    for other in ({"hard_glimpse": 1}, {"hard_glimpse": 1, "decoder": "soft"}):
+        with pytest.raises(UserError, match="--hard-glimpse 3"):
+            starting_point(replace(again, **other))
 
 
 def test_hard_attention_has_the_shapes_of_soft_attention(first):
