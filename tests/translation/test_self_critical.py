@@ -147,10 +147,9 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch):
 
 
 @pytest.mark.verify
-def test_a_finished_run_goes_on_with_its_own_translations_at_once(tmp_path):
-    options = RunOptions(runs_dir=tmp_path)
-    first = train(replace(TINY, epochs=1), options)["run_dir"]
-    config = replace(TINY, init_from=str(first), epochs=0, self_critical_epochs=1)
-    again = train(config, options)
+def test_a_finished_run_goes_on_with_its_own_translations_at_once(finished_run, tmp_path):
+    config, first = finished_run("translation")
+    config = replace(config, init_from=str(first), epochs=0, self_critical_epochs=1)
+    again = train(config, RunOptions(runs_dir=tmp_path))
     assert np.isfinite(again["val_bleu"])
     assert again["run_dir"] != first
