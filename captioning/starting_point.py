@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from keras import ops
+
 from attention_apps.running.runs import Run, load_run
 from attention_apps.running.starting_point import refuse_other_shapes
 from captioning.config import Config
@@ -55,11 +57,12 @@ def take_over(model: Any, first: Any) -> None:
             with taking in nothing of them.
         first: the finished run's.
     """
-    theirs = getattr(first.decoder, "surroundings", None)
-    ours = getattr(model.decoder, "surroundings", None)
-    new = {id(weight) for weight in ours.weights} if ours and not theirs else set()
-    kept = [weight for weight in model.weights if id(weight) not in new]
-    for weight, value in zip(kept, first.get_weights(), strict=True):
+    new = getattr(model.decoder, "surroundings", None)
+    if getattr(first.decoder, "surroundings", None) is not None:
+        new = None
+    others_lack = set() if new is None else {id(weight) for weight in new.weights}
+    shared = [weight for weight in model.weights if id(weight) not in others_lack]
+    for weight, value in zip(shared, first.get_weights(), strict=True):
         weight.assign(value)
-    if ours and new:
-        ours.pointwise_kernel.assign(0 * ours.pointwise_kernel)
+    if new is not None:
+        new.pointwise_kernel.assign(ops.zeros_like(new.pointwise_kernel))

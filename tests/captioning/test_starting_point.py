@@ -60,6 +60,13 @@ def test_a_glimpse_begins_with_nothing_of_the_surroundings(first):
     }
     one, other = (model(inputs, training=False)["logits"] for model in (alone, wide))
     np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+    # A run that goes on from such a run keeps what that one learned of them.
+    learned = wide.decoder.surroundings.pointwise_kernel
+    learned.assign(np.full(learned.shape, 0.5, np.float32))
+    again = build_model(replace(config, decoder="hard", hard_glimpse=3), soft.vocabulary_size)
+    take_over(again, wide)
+    for weight, value in zip(again.weights, wide.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, value, weight.path)
 
 
 def test_a_transformer_has_other_weights_than_soft_attention(first):
