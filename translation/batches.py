@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from attention_apps.running.command import UserError
 from translation.alignments import Link
@@ -20,7 +19,7 @@ from translation.words import END, PAD, START
 
 
 class Batches:
-    """Training batches of about as many tokens each, of pairs of nearly the same lengths.
+    """Training batches of about as many tokens each, in buckets of similar length.
 
     An epoch is drawn from (seed, epoch) alone, so a run can continue at any epoch.
 
@@ -46,7 +45,7 @@ class Batches:
         self._vocabularies = vocabularies
         sources = vocabularies.source.finish(vocabularies.source.encode_all(corpus.sources))
         targets = vocabularies.target.encode_all(corpus.targets)
-        lengths = np.maximum(*_lengths(sources, targets))
+        lengths = _lengths(sources, targets).numpy()
         kept = np.flatnonzero(lengths <= config.max_length)
         self.notes: list[str] = []
         if len(kept) < len(lengths):
@@ -69,13 +68,20 @@ class Batches:
         self._linked_words = None
         if teacher is not None:
             self._linked_words = _linked_words([teacher[int(i)] for i in kept], self._texts[1])
+        # Steps of four tokens keep padding small and the number of shapes too.
+        self._bounds = [b for b in (*range(8, 36, 4), 40, 48, 64, 96, 128) if b < config.max_length]
+        self._bounds.append(config.max_length)
         # With R-Drop every pair stands in its batch twice.
-        self._tokens = config.batch_tokens // (2 if config.r_drop_weight else 1)
+        tokens = config.batch_tokens // (2 if config.r_drop_weight else 1)
+        self._sizes = [max(1, tokens // bound) for bound in self._bounds]
         rows = (self._sources, self._targets)
         if config.subword_dropout:
             rows = tuple(_ragged(*part) for part in self._sample(0))
-        _, begins = self._plan(0, *(part.numpy() for part in _lengths(*rows)))
-        self.steps_per_epoch = len(begins) - 1
+        buckets = np.searchsorted(self._bounds, _lengths(*rows).numpy())
+        counts = np.bincount(buckets, minlength=len(self._bounds))
+        self.steps_per_epoch = int(
+            sum(-(-c // s) for c, s in zip(counts, self._sizes, strict=True))
+        )
 
     def epochs_from(self, first_epoch: int) -> tf.data.Dataset:
         """Endless batches that begin with epoch `first_epoch`.
@@ -129,39 +135,26 @@ class Batches:
             parts.append((np.fromiter(itertools.chain(*rows), np.int32), splits))
         return parts
 
-    def _plan(
-        self, epoch: int, sources: NDArray[np.int64], targets: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Deal pairs of these lengths out to batches; return the pairs and where batches begin."""
-        random = np.random.default_rng([self._config.seed, int(epoch)])
-        order = random.permutation(len(targets))
-        # Target lengths rise; source lengths rise and fall, so that neighbours are alike in both.
-        swaying = np.where(targets % 2, sources, -sources)
-        order = order[np.lexsort((swaying[order], targets[order]))]
-        longest = np.maximum(sources, targets)[order]
-        batches = []
-        first = 0
-        while first < len(order):
-            # As many rows as fit at the length of the longest, the first row in any case.
-            room = np.maximum.accumulate(longest[first : first + self._tokens])
-            fits = room * np.arange(1, 1 + len(room)) <= self._tokens
-            last = first + max(1, int(np.count_nonzero(fits)))
-            batches.append(order[first:last])
-            first = last
-        batches = [batches[batch] for batch in random.permutation(len(batches))]
-        return np.concatenate(batches), np.cumsum([0, *map(len, batches)], dtype=np.int64)
-
     def _epoch(
         self, epoch: tf.Tensor, sources: tf.RaggedTensor, targets: tf.RaggedTensor
     ) -> tf.data.Dataset:
-        plan = tf.numpy_function(self._plan, [epoch, *_lengths(sources, targets)], [tf.int64] * 2)
-        rows = _ragged(*(tf.ensure_shape(part, [None]) for part in plan))
-        batches = tf.data.Dataset.from_tensor_slices(rows)
+        seed = tf.stack([tf.constant(self._config.seed, tf.int64), epoch])
+        lengths = _lengths(sources, targets)
+        order = tf.random.experimental.stateless_shuffle(
+            tf.range(tf.shape(lengths)[0], dtype=tf.int32), seed=seed
+        )
+        indexes = tf.data.Dataset.from_tensor_slices((order, tf.gather(lengths, order)))
+        batches = indexes.bucket_by_sequence_length(
+            element_length_func=lambda index, length: length,
+            # The function puts a length equal to a boundary into the next bucket.
+            bucket_boundaries=[bound + 1 for bound in self._bounds[:-1]],
+            bucket_batch_sizes=self._sizes,
+        )
         if self._config.subword_dropout:
             # Lengths differ by epoch, and with them the number of batches by a few.
             batches = batches.repeat().take(self.steps_per_epoch)
         return batches.map(
-            lambda indexes: self._batch(sources, targets, indexes),
+            lambda indexes, lengths: self._batch(sources, targets, indexes, lengths),
             num_parallel_calls=2,
             deterministic=True,
         )
@@ -171,13 +164,19 @@ class Batches:
         sources: tf.RaggedTensor,
         targets: tf.RaggedTensor,
         indexes: tf.Tensor,
+        lengths: tf.Tensor,
     ) -> tuple[Any, Any, Any]:
         if self._config.r_drop_weight:
             indexes = tf.concat([indexes, indexes], axis=0)
-        source = tf.gather(sources, indexes).to_tensor(PAD)
+        bounds = tf.constant(self._bounds, tf.int32)
+        length = bounds[tf.searchsorted(bounds, tf.reduce_max(lengths)[None])[0]]
+        shape = tf.stack([-1, length])
+        source = tf.gather(sources, indexes)
         target = tf.gather(targets, indexes)
-        previous = tf.concat([column(target, START), target], axis=1).to_tensor(PAD)
-        target = with_end(target).to_tensor(PAD)
+        source = source.to_tensor(PAD, shape=shape)
+        previous = tf.concat([column(target, START), target], axis=1)
+        previous = previous.to_tensor(PAD, shape=shape)
+        target = with_end(target).to_tensor(PAD, shape=shape)
         weights = tf.cast(tf.not_equal(target, PAD), tf.float32)
         inputs = {"source": source, "previous": previous}
         if self._linked_words is not None:
@@ -190,9 +189,9 @@ class Batches:
         return inputs, target, weights
 
 
-def _lengths(sources: tf.RaggedTensor, targets: tf.RaggedTensor) -> tuple[tf.Tensor, tf.Tensor]:
+def _lengths(sources: tf.RaggedTensor, targets: tf.RaggedTensor) -> tf.Tensor:
     """Places each pair needs: the source is finished, the target moves by one."""
-    return sources.row_lengths(), 1 + targets.row_lengths()
+    return tf.cast(tf.maximum(sources.row_lengths(), 1 + targets.row_lengths()), tf.int32)
 
 
 def _ragged(values: Any, row_splits: Any) -> tf.RaggedTensor:
