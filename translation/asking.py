@@ -83,6 +83,7 @@ def of_run(run_dir: Path, *, num_hypotheses: int, prefix: str) -> Asked:
 
     from attention_apps.running.runs import load_run
     from translation.forced import ForcedAttention
+    from translation.memory_tuning import chosen_memory
     from translation.translate import SENTENCES, Translate
     from translation.tuning import with_chosen_penalty
     from translation.vocabularies import Vocabularies
@@ -99,7 +100,8 @@ def of_run(run_dir: Path, *, num_hypotheses: int, prefix: str) -> Asked:
             f"--prefix must be shorter than the {config.max_length} subwords of the longest "
             f"translation. Received: {len(ids)} subwords"
         )
-    translate = Translate(run.model, vocabularies, config)
+    memory = chosen_memory(run.run_dir, run.metrics)
+    translate = Translate(run.model, vocabularies, config, memory)
 
     @tf.function(input_signature=[SENTENCES], autograph=False)
     def search(sentences: Any) -> dict[str, Any]:

@@ -34,7 +34,8 @@ def export(run_dir: Path, *, parity_sentences: int = 1000) -> Path:
     """Export a finished run, checked sentence by sentence against Python.
 
     `serving_default` gives `translations` and `scores`; `with_attention` also the subwords and
-    `attention` `(batch, layers, heads, target, source)`.
+    `attention` `(batch, layers, heads, target, source)`, and what was attended to in the
+    translation memory where an evaluation chose one.
 
     Args:
         run_dir: the run folder.
@@ -51,6 +52,7 @@ def export(run_dir: Path, *, parity_sentences: int = 1000) -> Path:
     from attention_apps.running.runs import load_run
     from translation.data import read_corpora
     from translation.forced import ForcedAttention
+    from translation.memory_tuning import chosen_memory
     from translation.train import ROOM
     from translation.translate import SENTENCES, Translate
     from translation.tuning import with_chosen_penalty
@@ -59,7 +61,8 @@ def export(run_dir: Path, *, parity_sentences: int = 1000) -> Path:
     run = load_run(run_dir, ROOM, Config)
     vocabularies = Vocabularies.read(run.run_dir)
     config = with_chosen_penalty(run.config, run.metrics)
-    translate = Translate(run.model, vocabularies, config)
+    memory = chosen_memory(run.run_dir, run.metrics)
+    translate = Translate(run.model, vocabularies, config, memory)
     _, _, tests = read_corpora(run.config)
     sentences = [s for test in tests for s in test.sources][:parity_sentences]
     near_ties: list[str] = []
@@ -80,7 +83,7 @@ def export(run_dir: Path, *, parity_sentences: int = 1000) -> Path:
             "serving_default": (translate.translate, [SENTENCES]),
             "with_attention": (translate.translate_with_attention, [SENTENCES]),
         },
-        tracked=[translate.model],
+        tracked=[translate.model, *([] if memory is None else [memory])],
         parity=parity,
         model_card={
             "room": ROOM,
@@ -105,6 +108,7 @@ def export(run_dir: Path, *, parity_sentences: int = 1000) -> Path:
             "decoding": {
                 "beam_size": config.beam_size,
                 "length_penalty": config.length_penalty,
+                "memory": None if memory is None else asdict(memory.recall),
             },
             "labels": {
                 "attention": "layers, heads, target, source",

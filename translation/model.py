@@ -209,10 +209,24 @@ class Translator(SelfCriticalTranslator):
         Returns:
             Logits `(batch, target, vocabulary)`.
         """
+        return self.logits(self.decoder_states(previous, encoded, key_mask, training))
+
+    def decoder_states(
+        self, previous: Any, encoded: Any, key_mask: Any, training: bool | None = None
+    ) -> Any:
+        """What the logits of every target token are read off, `(batch, target, dim)`.
+
+        Args:
+            previous, encoded, key_mask, training: as in `decode`.
+        """
         x = self._embed(previous, self.target_positions, 0, training)
         for block in self.decoder:
             x = block(x, encoded, encoded_mask=key_mask, training=training)
-        return self.embedding(self.decoder_norm(x), reverse=True)
+        return self.decoder_norm(x)
+
+    def logits(self, states: Any) -> Any:
+        """Predict tokens from the decoder's states: `(..., dim)` to `(..., vocabulary)`."""
+        return self.embedding(states, reverse=True)
 
     def begin(
         self, source: Any, max_length: int, *, growing: bool = False
@@ -253,6 +267,18 @@ class Translator(SelfCriticalTranslator):
             Logits `(batch, vocabulary)`, the next state, and the weights of every cross-attention
             `(batch, layers, heads, source)`.
         """
+        states, state, weights = self.step_states(state, tokens, encoded)
+        return self.logits(states), state, weights
+
+    def step_states(self, state: Any, tokens: Any, encoded: Any) -> tuple[Any, Any, Any]:
+        """Read the tokens chosen last; equals `decoder_states` at that position.
+
+        Args:
+            state, tokens, encoded: as in `step`.
+
+        Returns:
+            The decoder's states `(batch, dim)`, and the next state and the weights as in `step`.
+        """
         position = state["position"]
         x = self._embed(tokens[:, None], self.target_positions, position, False)
         caches, maps = [], []
@@ -262,8 +288,8 @@ class Translator(SelfCriticalTranslator):
             x, cache, weights = block.step(x, cache, position, projected, encoded["key_mask"])
             caches.append(cache)
             maps.append(weights[:, :, 0])
-        logits = self.embedding(self.decoder_norm(x), reverse=True)[:, 0]
-        return logits, {"position": position + 1, "caches": caches}, ops.stack(maps, axis=1)
+        states = self.decoder_norm(x)[:, 0]
+        return states, {"position": position + 1, "caches": caches}, ops.stack(maps, axis=1)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that build this model again."""

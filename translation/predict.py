@@ -30,6 +30,8 @@ from translation.words import END, PAD, UNKNOWN, words_of
 ROOM = "translation"
 WINDOW = 64
 """Batches that are sorted by length together."""
+PAIRS_TOLD = 3
+"""Training pairs told of those that a translation attended to most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +181,8 @@ def _show(sentence: str, answers: Sequence[dict[str, Any]], way: ReadOut) -> Non
         heads=(way.manner,),
     )
     print(f"\n{draw_text(record)}\nalignment: {best['links']}\n")
+    for weight, source, target in best["memory"]:
+        print(f"memory {weight:4.0%}  {source}  →  {target}")
 
 
 def read_answer(row: dict[str, Any], way: ReadOut) -> dict[str, Any]:
@@ -190,7 +194,9 @@ def read_answer(row: dict[str, Any], way: ReadOut) -> dict[str, Any]:
 
     Returns:
         `translation`, `score`, `source_tokens`, `target_tokens` (without the end), `attention`
-        `(target, source)` as it is read and `links` as `source-target` pairs of words.
+        `(target, source)` as it is read, `links` as `source-target` pairs of words, and `memory`:
+        the training pairs that were attended to most, as their part of all attention to the memory,
+        source and target; none where the model has no memory.
     """
     num_source = int((row["source_ids"] != PAD).sum())
     num_target = int((row["target_ids"] != PAD).sum())
@@ -207,7 +213,19 @@ def read_answer(row: dict[str, Any], way: ReadOut) -> dict[str, Any]:
         "target_tokens": target_tokens[:kept],
         "attention": way.rows(attention)[:kept],
         "links": " ".join(f"{s}-{t}" for s, t in links),
+        "memory": _memory(row, num_target),
     }
+
+
+def _memory(row: dict[str, Any], num_target: int) -> list[tuple[float, str, str]]:
+    if "memory_weights" not in row:
+        return []
+    parts = row["memory_weights"][:num_target].mean(axis=0)[:PAIRS_TOLD]
+    texts = zip(row["memory_sources"], row["memory_targets"], strict=True)
+    return [
+        (float(part), source.decode(), target.decode())
+        for part, (source, target) in zip(parts, texts, strict=False)
+    ]
 
 
 if __name__ == "__main__":

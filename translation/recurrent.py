@@ -123,8 +123,9 @@ class RecurrentTranslator(SelfCriticalTranslator):
         embeddings = self.embedding(ids) * ops.cast(math.sqrt(self.dim), self.compute_dtype)
         return self.drop(embeddings, training=training)
 
-    def _logits(self, outputs: Any, training: bool | None) -> Any:
-        return self.embedding(self.drop(outputs, training=training), reverse=True)
+    def logits(self, states: Any, training: bool | None = None) -> Any:
+        """Predict tokens from the decoder's states: `(..., dim)` to `(..., vocabulary)`."""
+        return self.embedding(self.drop(states, training=training), reverse=True)
 
     def encode(self, source: Any, training: bool | None = None) -> tuple[Any, Any]:
         """Read the source.
@@ -169,8 +170,8 @@ class RecurrentTranslator(SelfCriticalTranslator):
         self, previous: Any, encoded: Any, key_mask: Any, training: bool | None
     ) -> tuple[Any, Any]:
         embedded = self._embed(previous, training)
-        outputs, weights = self.decoder(embedded, encoded, key_mask)
-        return self._logits(outputs, training), weights
+        states, weights = self.decoder(embedded, encoded, key_mask)
+        return self.logits(states, training), weights
 
     def decode(
         self, previous: Any, encoded: Any, key_mask: Any, training: bool | None = None
@@ -187,6 +188,16 @@ class RecurrentTranslator(SelfCriticalTranslator):
             Logits `(batch, target, vocabulary)`.
         """
         return self._decode(previous, encoded, key_mask, training)[0]
+
+    def decoder_states(
+        self, previous: Any, encoded: Any, key_mask: Any, training: bool | None = None
+    ) -> Any:
+        """What the logits of every target token are read off, `(batch, target, dim)`.
+
+        Args:
+            previous, encoded, key_mask, training: as in `decode`.
+        """
+        return self.decoder(self._embed(previous, training), encoded, key_mask)[0]
 
     def begin(
         self, source: Any, max_length: int, *, growing: bool = False
@@ -215,10 +226,21 @@ class RecurrentTranslator(SelfCriticalTranslator):
             Logits `(batch, vocabulary)`, the next state, and the weights
             `(batch, layers=1, heads=1, source)`.
         """
+        states, state, weights = self.step_states(state, tokens, encoded)
+        return self.logits(states), state, weights
+
+    def step_states(self, state: Any, tokens: Any, encoded: Any) -> tuple[Any, Any, Any]:
+        """Read the tokens chosen last; equals `decoder_states` at that position.
+
+        Args:
+            state, tokens, encoded: as in `step`.
+
+        Returns:
+            The decoder's states `(batch, dim)`, and the next state and the weights as in `step`.
+        """
         embedded = self._embed(tokens, False)
         state = self.decoder.advance(state, embedded, encoded)
-        logits = self._logits(self.decoder.outputs(state, embedded), False)
-        return logits, state, state["weights"]
+        return self.decoder.outputs(state, embedded), state, state["weights"]
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that build this model again."""

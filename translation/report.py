@@ -30,7 +30,8 @@ def report(sections: Mapping[str, Any]) -> str:
     decoding = sections["decoding"]
     blocks = [
         f"length penalty {decoding['length_penalty']:g}, beam {decoding['beam_size']} "
-        f"(chosen on {decoding['chosen_on']})"
+        f"(chosen on {decoding['chosen_on']})",
+        *_memory(decoding),
     ]
     for name, figures in sections["test"].items():
         rows = [*_quality(figures), *_alignment(figures, sections["alignment"])]
@@ -44,6 +45,22 @@ def report(sections: Mapping[str, Any]) -> str:
             rows.append(("links beyond their sentence", str(figures["links_outside"]), ""))
         blocks.append(_table(title, rows))
     return "\n\n".join(blocks)
+
+
+def _memory(decoding: Mapping[str, Any]) -> Iterator[str]:
+    if "memory" not in decoding:
+        return
+    bleu = decoding["best_validation_bleu"], decoding["other"]["best_validation_bleu"]
+    if not decoding["memory"]:
+        yield "no translation memory: validation BLEU {:.2f}, with it {:.2f}".format(*bleu)
+        return
+    yield (
+        "translation memory of {num_pairs} pairs a sentence: share {share:g}, sharpness "
+        "{sharpness:g}, similarity {similarity:g} (chosen on {chosen_on})\n"
+        "  first guesses right {validation_accuracy:.1%}, without "
+        "{validation_accuracy_without:.1%}".format(**decoding["memory"])
+        + "; validation BLEU {:.2f}, without {:.2f}".format(*bleu)
+    )
 
 
 def _quality(figures: Mapping[str, Any]) -> Iterator[Row]:

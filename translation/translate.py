@@ -11,6 +11,7 @@ from attention_apps.attention.decoding import beam_search
 from attention_apps.attention.hypotheses import Rules
 from translation.batches import pad_sources
 from translation.config import Config
+from translation.memory_attention import MemoryAttention
 from translation.model import Translator, in_float32
 from translation.ordering import batches_by_length
 from translation.vocabularies import Vocabularies
@@ -30,13 +31,21 @@ class Translate(tf.Module):
         model: the trained model.
         vocabularies: those the model was trained with.
         config: `beam_size`, `length_penalty` and `max_length` are used.
+        memory: training pairs that are attended to beside the source; None has none.
     """
 
-    def __init__(self, model: Translator, vocabularies: Vocabularies, config: Config) -> None:
+    def __init__(
+        self,
+        model: Translator,
+        vocabularies: Vocabularies,
+        config: Config,
+        memory: MemoryAttention | None = None,
+    ) -> None:
         super().__init__(name="translate")
         self.model = in_float32(model)
         self.vocabularies = vocabularies
         self.config = config
+        self.memory = memory
 
     def load(self, model: Translator) -> None:
         """Take over the weights of a model of the same configuration."""
@@ -80,7 +89,7 @@ class Translate(tf.Module):
             As `translate`, and `source_ids` `(batch, source)`, `target_ids` `(batch, target)`,
             their texts `source_tokens` and `target_tokens`, and `attention`
             `(batch, layers, heads, target, source)` float32: row t is what was attended to when
-            target token t was chosen.
+            target token t was chosen. With a memory also what `MemoryAttention.shown` gives.
         """
         found = self.hypotheses(sentences)
         source = {name: found[name] for name in ("source_ids", "source_tokens")}
@@ -122,6 +131,8 @@ class Translate(tf.Module):
             tf.reshape(decoded.tokens, (-1, self.config.max_length))
         )
         empty = tf.equal(tf.strings.length(tf.strings.strip(sentences)), 0)
+        memory = self.memory
+        remembered = {} if memory is None else self._remembered(memory, source, target)
         return {
             "translations": tf.where(empty[:, None], "", tf.reshape(texts, (-1, num_hypotheses))),
             "scores": decoded.scores,
@@ -130,6 +141,20 @@ class Translate(tf.Module):
             "source_tokens": self.vocabularies.source.texts(source),
             "target_tokens": self.vocabularies.target.texts(target),
             "attention": tf.transpose(decoded.weights[:, :, :length], (0, 1, 3, 4, 2, 5)),
+            **remembered,
+        }
+
+    def _remembered(self, memory: MemoryAttention, source: Any, target: Any) -> dict[str, Any]:
+        """What every hypothesis attended to in the memory, see `MemoryAttention.shown`."""
+        batch, num_hypotheses, length = tf.unstack(tf.shape(target))
+        flat = tf.reshape(target, (-1, length))
+        source = tf.repeat(source, num_hypotheses, axis=0)
+        previous = tf.concat([tf.fill((batch * num_hypotheses, 1), START), flat[:, :-1]], axis=1)
+        states = self.model.decoder_states(previous, *self.model.encode(source, False), False)
+        shown = memory.shown(states, source, flat != PAD)
+        return {
+            name: tf.reshape(value, tf.concat([[batch, num_hypotheses], tf.shape(value)[1:]], 0))
+            for name, value in shown.items()
         }
 
     @staticmethod
@@ -151,8 +176,9 @@ class Translate(tf.Module):
         state, encoded = self.model.begin(source, self.config.max_length, growing=True)
         # Twice the source and a few: no translation is longer, and a loop of repetitions ends.
         limits = 2 * _lengths(source) + 8 + (0 if prefix is None else _lengths(prefix))
+        step = self.model.step if self.memory is None else self.memory.step(self.model, source)
         return beam_search(
-            self.model.step,
+            step,
             state,
             encoded,
             rules,
