@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from attention_apps.observation.observe import observe
 from attention_apps.observation.record import AttentionRecord, Axis
@@ -14,8 +15,9 @@ from translation.alignments import Link
 from translation.corpus import Corpus
 from translation.forced import ForcedAttention, padded
 from translation.readout import ReadOut
+from translation.translate import Translate
 from translation.vocabularies import Vocabularies
-from translation.words import END, SPECIAL, START, words_of
+from translation.words import END, PAD, SPECIAL, START, words_of
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def alignment_record(
     Returns:
         A record of one head; each row belongs to the target token that it is labelled with.
     """
-    index = next((i for i, s in enumerate(corpus.sources) if 5 <= len(s.split()) <= 14), 0)
+    index = _ordinary(corpus)
     source, target = corpus.sources[index], corpus.targets[index]
     weights, _, _ = next(forced.maps(Corpus(corpus.name, [source], [target])))
     reads, writes = vocabularies.source, vocabularies.target
@@ -144,6 +146,37 @@ def alignment_record(
         title=source,
         heads=(way.manner,),
     )
+
+
+def memory_record(translate: Translate, corpus: Corpus) -> AttentionRecord:
+    """Which training pairs a translation came from: the first sentence of ordinary length.
+
+    Args:
+        translate: a translator with a memory.
+        corpus: its first sentence of 5 to 14 words is translated, without one its first.
+
+    Returns:
+        A record of one head: for every token of the translation the part of its attention to the
+        memory that is in each of the pairs, whose targets label the keys.
+    """
+    sentence = corpus.sources[_ordinary(corpus)]
+    found = translate.translate_with_attention(tf.constant([sentence]))
+    row = {name: value.numpy()[0] for name, value in found.items()}
+    length = int((row["target_ids"] != PAD).sum())
+    tokens = [token.decode() for token in row["target_tokens"][:length]]
+    targets = [target.decode() for target in row["memory_targets"]]
+    return AttentionRecord(
+        weights=row["memory_weights"][None, :length],
+        layer="translation memory",
+        query=Axis(tuple(tokens)),
+        key=Axis(tuple(targets)),
+        title=sentence,
+        heads=("training pairs",),
+    )
+
+
+def _ordinary(corpus: Corpus) -> int:
+    return next((i for i, s in enumerate(corpus.sources) if 5 <= len(s.split()) <= 14), 0)
 
 
 def gold_of_tokens(

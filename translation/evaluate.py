@@ -83,8 +83,8 @@ def evaluate(run_dir: Path, comparisons: Comparisons | None = None) -> dict[str,
 
     Returns:
         The sections of `metrics.json` that were written: `decoding`, `alignment`, `test`,
-        `comparison`, `gold` and `demo`. Translations and a picture of the attention that is read
-        as an alignment lie in `evaluation/`.
+        `comparison`, `gold` and `demo`. Translations, a picture of the attention that is read as
+        an alignment and, with a memory, one of the pairs attended to lie in `evaluation/`.
 
     Raises:
         UserError: for a run that is missing or unfinished, data that is gone, or something to
@@ -99,7 +99,7 @@ def evaluate(run_dir: Path, comparisons: Comparisons | None = None) -> dict[str,
         gold_of,
         word_pairs,
     )
-    from translation.attention_maps import alignment_record
+    from translation.attention_maps import alignment_record, memory_record
     from translation.baselines import IbmModel1
     from translation.both_directions import read_both
     from translation.data import read_corpora
@@ -159,6 +159,9 @@ def evaluate(run_dir: Path, comparisons: Comparisons | None = None) -> dict[str,
     draw_heatmaps(alignment_record(forced, vocabularies, tests[0], choice.best)).savefig(
         folder / "attention.png"
     )
+    (folder / "memory.png").unlink(missing_ok=True)
+    if decoding.get("memory"):
+        draw_heatmaps(memory_record(translate, tests[0])).savefig(folder / "memory.png")
     main = figures[tests[0].name]
     sections = {
         "decoding": decoding,

@@ -345,7 +345,8 @@ def test_an_export_attends_to_the_memory_and_says_what_it_remembered(evaluated, 
 
 
 def test_an_evaluation_tells_what_the_memory_is_worth(evaluated):
-    _, sections = evaluated
+    run_dir, sections = evaluated
+    assert (run_dir / "evaluation" / "memory.png").stat().st_size > 0
     text = report(sections)
     assert "translation memory of 16 pairs a sentence" in text
     assert f"without {sections['decoding']['other']['best_validation_bleu']:.2f}" in text
