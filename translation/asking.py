@@ -85,12 +85,12 @@ def of_run(run_dir: Path, *, num_hypotheses: int, prefix: str) -> Asked:
     from translation.forced import ForcedAttention
     from translation.memory_tuning import chosen_memory
     from translation.translate import SENTENCES, Translate
-    from translation.tuning import with_chosen_penalty
+    from translation.tuning import with_chosen_decoding
     from translation.vocabularies import Vocabularies
 
     run = load_run(run_dir, ROOM, Config)
     vocabularies = Vocabularies.read(run.run_dir)
-    config = with_chosen_penalty(run.config, run.metrics)
+    config = with_chosen_decoding(run.config, run.metrics)
     config = replace(config, beam_size=max(config.beam_size, num_hypotheses))
     ids = vocabularies.target.encode_all([prefix]).to_list()[0]
     if UNKNOWN in ids:

@@ -10,7 +10,7 @@ python -m translation.evaluate --run-dir RUN --gold FILE --gold-name NAME   your
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ class Comparisons:
     length_penalties: tuple[float, ...] = (0.0, 0.5, 1.0, 1.5, 2.0)
     """Length penalties tried on validation; the best is used on the test set and by export. One
     alone is used as it is."""
+    beam_size: int | None = None
+    """Hypotheses kept by beam search, here and by export; without it as the run was trained."""
     memory: bool = False
     """Attend to the most similar training pairs as well, where that translates validation better.
     The memory (about 0.3 kB a target subword) is kept in the run folder for export and predict."""
@@ -52,6 +54,8 @@ class Comparisons:
                 "--length-penalties takes numbers of at least 0. Received: "
                 f"{' '.join(map(str, self.length_penalties)) or 'none'}"
             )
+        if self.beam_size is not None and self.beam_size < 1:
+            raise ValueError(f"--beam-size must be at least 1. Received: {self.beam_size}")
         if self.memory_pairs < 1:
             raise ValueError(f"--memory-pairs must be at least 1. Received: {self.memory_pairs}")
         if (self.gold is None) != (not self.gold_name):
@@ -115,7 +119,7 @@ def evaluate(run_dir: Path, comparisons: Comparisons | None = None) -> dict[str,
 
     asked = comparisons or Comparisons()
     run = load_run(run_dir, ROOM, Config)
-    config = run.config
+    config = replace(run.config, beam_size=asked.beam_size or run.config.beam_size)
     vocabularies = Vocabularies.read(run.run_dir)
     training, validation, tests = read_corpora(config)
     # Before anything that takes long: what the user named is read and refused.

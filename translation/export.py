@@ -55,12 +55,12 @@ def export(run_dir: Path, *, parity_sentences: int = 1000) -> Path:
     from translation.memory_tuning import chosen_memory
     from translation.train import ROOM
     from translation.translate import SENTENCES, Translate
-    from translation.tuning import with_chosen_penalty
+    from translation.tuning import with_chosen_decoding
     from translation.vocabularies import Vocabularies
 
     run = load_run(run_dir, ROOM, Config)
     vocabularies = Vocabularies.read(run.run_dir)
-    config = with_chosen_penalty(run.config, run.metrics)
+    config = with_chosen_decoding(run.config, run.metrics)
     memory = chosen_memory(run.run_dir, run.metrics)
     translate = Translate(run.model, vocabularies, config, memory)
     _, _, tests = read_corpora(run.config)
@@ -108,7 +108,7 @@ def export(run_dir: Path, *, parity_sentences: int = 1000) -> Path:
             "decoding": {
                 "beam_size": config.beam_size,
                 "length_penalty": config.length_penalty,
-                "memory": None if memory is None else asdict(memory.recall),
+                **({} if memory is None else {"memory": asdict(memory.recall)}),
             },
             "labels": {
                 "attention": "layers, heads, target, source",

@@ -52,18 +52,19 @@ def tune_length_penalty(
     }
 
 
-def with_chosen_penalty(config: Config, metrics: Mapping[str, Any]) -> Config:
-    """The configuration with the length penalty that an evaluation chose.
+def with_chosen_decoding(config: Config, metrics: Mapping[str, Any]) -> Config:
+    """The configuration with the beam size and length penalty that an evaluation settled on.
 
     Args:
         config: of the run.
         metrics: of the run.
 
     Returns:
-        The configuration; as it was where no evaluation has chosen yet.
+        The configuration; as it was where there was no evaluation yet.
     """
-    chosen = metrics.get("decoding", {}).get("length_penalty", config.length_penalty)
-    return replace(config, length_penalty=chosen)
+    names = ("beam_size", "length_penalty")
+    settled = metrics.get("decoding", {})
+    return replace(config, **{name: settled[name] for name in names if name in settled})
 
 
 def translate_corpus(translate: Translate, corpus: Corpus, length_penalty: float) -> list[str]:

@@ -19,7 +19,7 @@ from translation.gold import GoldAlignments
 from translation.readout import ReadOut
 from translation.report import report
 from translation.rivals import read_rivals
-from translation.tuning import tune_length_penalty, with_chosen_penalty
+from translation.tuning import tune_length_penalty, with_chosen_decoding
 
 
 @pytest.fixture(scope="module")
@@ -186,9 +186,9 @@ def test_the_penalty_of_the_best_validation_bleu_is_kept(length, best):
     assert section["length_penalty"] == best
     assert section["validation_bleu"][f"{best:g}"] == pytest.approx(100)
     assert section["chosen_on"] == "BLEU of val"
-    config = with_chosen_penalty(TINY, {"decoding": section})
-    assert config == replace(TINY, length_penalty=best)
-    assert with_chosen_penalty(TINY, {}) == TINY
+    config = with_chosen_decoding(TINY, {"decoding": {**section, "beam_size": 9}})
+    assert config == replace(TINY, length_penalty=best, beam_size=9)
+    assert with_chosen_decoding(TINY, {}) == TINY
 
 
 def test_equal_penalties_leave_the_one_asked_for_in_training():

@@ -18,7 +18,7 @@ from translation.ordering import batches_by_length
 from translation.predict import Options, read_sentences
 from translation.readout import ReadOut
 from translation.translate import Translate, separate_punctuation, translate_all
-from translation.tuning import with_chosen_penalty
+from translation.tuning import with_chosen_decoding
 from translation.vocabularies import Vocabularies
 from translation.words import END, PAD
 
@@ -41,7 +41,7 @@ def subwords(vocabularies):
 
 @pytest.fixture(scope="module")
 def translate(run, vocabularies):
-    return Translate(run.model, vocabularies, with_chosen_penalty(run.config, run.metrics))
+    return Translate(run.model, vocabularies, with_chosen_decoding(run.config, run.metrics))
 
 
 @pytest.fixture(scope="module")

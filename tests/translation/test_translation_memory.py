@@ -320,7 +320,9 @@ def test_a_memory_that_makes_translations_worse_is_not_chosen(translate, memory,
 def evaluated(run, tmp_path_factory):
     """A copy of the run whose decoding attends to its memory, and its export."""
     run_dir = shutil.copytree(run.run_dir, tmp_path_factory.mktemp("remembering") / "run")
-    sections = evaluate(run_dir, Comparisons(memory=True, memory_pairs=16, length_penalties=(1.0,)))
+    sections = evaluate(
+        run_dir, Comparisons(memory=True, memory_pairs=16, beam_size=3, length_penalties=(1.0,))
+    )
     assert sections["decoding"]["memory"], "of so small a model the memory knows more"
     export(run_dir, parity_sentences=60)
     return run_dir, sections
@@ -331,7 +333,7 @@ def test_an_export_attends_to_the_memory_and_says_what_it_remembered(evaluated, 
     folder = exported_model(run_dir, "translation")
     card = json.loads((folder / "assets.extra" / "model_card.json").read_text("utf-8"))
     chosen = {name: sections["decoding"]["memory"][name] for name in card["decoding"]["memory"]}
-    assert card["decoding"]["memory"] == chosen
+    assert card["decoding"] == {"beam_size": 3, "length_penalty": 1.0, "memory": chosen}
     training, _, tests = read_corpora(TINY)
     assert predict.main(["--run-dir", str(run_dir), tests[0].sources[0]]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("memory")]
@@ -358,6 +360,8 @@ def test_an_evaluation_tells_what_the_memory_is_worth(evaluated):
 def test_what_cannot_work_is_refused(evaluated, run, tmp_path):
     with pytest.raises(ValueError, match="--memory-pairs must be at least 1"):
         Comparisons(memory_pairs=0)
+    with pytest.raises(ValueError, match="--beam-size must be at least 1"):
+        Comparisons(beam_size=0)
     assert chosen_memory(run.run_dir, run.metrics) is None
     _, sections = evaluated
     with pytest.raises(UserError, match="evaluate again, with or without it"):
