@@ -64,7 +64,8 @@ def tune_recall(
         The memory with what was chosen, and what to write of it: the values of `Recall`,
         `validation_accuracy`, and `validation_accuracy_without`, that of the model alone.
     """
-    tried = [Recall(num_pairs, *one) for one in product(SHARES, SHARPNESSES, SIMILARITIES)]
+    values = [*product(SHARPNESSES, SIMILARITIES)]
+    tried = [Recall(num_pairs, share, *others) for share in SHARES for others in values]
     attention = MemoryAttention(memory, tried[0])
     read = reader_of(translate.model)
     ids = tf.TensorSpec([None, None], tf.int32)
@@ -73,17 +74,23 @@ def tune_recall(
     def right(source: Any, previous: Any, target: Any) -> Any:
         states, logits = read(source, previous)
         nearest, predicted = attention.nearest(source), tf.nn.softmax(logits)
-        says = {
-            one: attention.predictions(states, nearest, logits.shape[-1], one)
-            for one in tried
-            if one.share == SHARES[0]
-        }
-        guesses = [predicted]
-        for one in tried:
-            said = says[Recall(num_pairs, SHARES[0], one.sharpness, one.similarity)]
-            guesses.append(one.share * said + (1.0 - one.share) * predicted)
-        hits = [tf.argmax(guess, -1, output_type=tf.int32) == target for guess in guesses]
-        return tf.reduce_sum(tf.cast(tf.stack(hits) & (target != PAD), tf.int32), axis=(1, 2))
+
+        def hits(guess: Any) -> Any:
+            found = tf.argmax(guess, axis=-1, output_type=tf.int32) == target
+            return tf.math.count_nonzero(found & (target != PAD), dtype=tf.int32)
+
+        def hits_of_shares(values: Any) -> Any:
+            recall = Recall(num_pairs, 0.0, values[0], values[1])
+            said = attention.predictions(states, nearest, logits.shape[-1], recall)
+            return tf.stack([hits(share * said + (1.0 - share) * predicted) for share in SHARES])
+
+        # A loop in the graph: unrolled it takes longer to trace than to run.
+        by_values = tf.map_fn(
+            hits_of_shares,
+            tf.constant(values),
+            fn_output_signature=tf.TensorSpec(len(SHARES), tf.int32),
+        )
+        return tf.concat([hits(predicted)[None], tf.reshape(tf.transpose(by_values), (-1,))], 0)
 
     vocabularies = translate.vocabularies
     sources = vocabularies.source.finish(vocabularies.source.encode_all(validation.sources))

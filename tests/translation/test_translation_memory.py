@@ -282,7 +282,7 @@ def test_the_batch_a_sentence_is_in_does_not_change_what_it_remembers(translate,
 
 
 def test_how_to_attend_is_chosen_by_first_guesses(translate, corpora):
-    validation = first(corpora[1], 12)  # a memory that holds the answers is worth more than none
+    validation = first(corpora[1], 5)  # a memory that holds the answers is worth more than none
     attention, section = tune_recall(translate, remembered(translate, validation), validation, 4)
     assert section["validation_accuracy"] > section["validation_accuracy_without"] + 0.1
     assert attention.recall == Recall(
